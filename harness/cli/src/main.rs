@@ -1,0 +1,2 @@
+//! kverdict.
+fn main() {}
