@@ -1,2 +1,6 @@
-//! kverdict.
+//! The `kverdict` program.
+
+mod process;
+mod progress;
+
 fn main() {}

@@ -1,0 +1,393 @@
+//! The only module that starts processes.
+//!
+//! Every child gets its own process group, a deadline and, when it is long-lived, a log file. It
+//! dies with kverdict even when kverdict is killed with SIGKILL (`PR_SET_PDEATHSIG`), so no guest
+//! and no compiler is left behind. The death signal is tied to the spawning *thread*: spawn from
+//! threads that live as long as the child.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use rustix::process::{Pid, Signal};
+
+/// How often a waiting loop looks at its conditions.
+pub const POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// Time that a group has between SIGTERM and SIGKILL.
+const TERM_GRACE: Duration = Duration::from_secs(2);
+
+static INTERRUPTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+
+/// Makes SIGINT, SIGTERM and SIGHUP set a flag that [`interrupted`] reads; a second one ends the
+/// program at once (children die with it).
+///
+/// # Errors
+/// When the handlers cannot be installed.
+pub fn catch_interrupts() -> Result<()> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let flag = INTERRUPTED.get_or_init(Default::default);
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        // Registered first, so it sees the flag that an earlier signal set.
+        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(flag))?;
+        signal_hook::flag::register(signal, Arc::clone(flag))?;
+    }
+    Ok(())
+}
+
+/// Whether the user asked the program to stop.
+pub fn interrupted() -> bool {
+    INTERRUPTED
+        .get()
+        .is_some_and(|flag| flag.load(Ordering::Relaxed))
+}
+
+/// What a user who asked the program to stop gets, as an error that `main` turns into exit code 130.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+pub struct Interrupted;
+
+/// How a child ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It exited by itself.
+    Exited(ExitStatus),
+    /// It was killed because its time was up.
+    DeadlinePassed,
+}
+
+/// A command to run.
+#[derive(Debug, Clone)]
+pub struct Job {
+    program: OsString,
+    args: Vec<OsString>,
+    dir: Option<PathBuf>,
+    env: Vec<(OsString, OsString)>,
+    log: Option<PathBuf>,
+    deadline: Duration,
+}
+
+impl Job {
+    /// A command with a deadline.
+    pub fn new(program: impl AsRef<OsStr>, deadline: Duration) -> Self {
+        Self {
+            program: program.as_ref().to_owned(),
+            args: Vec::new(),
+            dir: None,
+            env: Vec::new(),
+            log: None,
+            deadline,
+        }
+    }
+
+    /// Adds arguments.
+    pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.args
+            .extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self
+    }
+
+    /// Sets the working directory.
+    pub fn dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.dir = Some(dir.into());
+        self
+    }
+
+    /// Sets an environment variable.
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.env
+            .push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Appends stdout and stderr to a file, whose first line is the command that reproduces it
+    /// when the file is new.
+    pub fn log(mut self, path: impl Into<PathBuf>) -> Self {
+        self.log = Some(path.into());
+        self
+    }
+
+    /// The command as one would type it in a shell.
+    pub fn shell_line(&self) -> String {
+        let mut words = Vec::new();
+        if let Some(dir) = &self.dir {
+            words.push(format!("cd {} &&", shell_word(dir.as_os_str())));
+        }
+        for (name, value) in &self.env {
+            words.push(format!("{}={}", name.to_string_lossy(), shell_word(value)));
+        }
+        words.push(shell_word(&self.program));
+        words.extend(self.args.iter().map(|arg| shell_word(arg)));
+        words.join(" ")
+    }
+
+    /// Starts the command.
+    ///
+    /// # Errors
+    /// When the program is missing or the log cannot be written; names both.
+    pub fn start(&self) -> Result<Child> {
+        let mut expression = duct::cmd(&self.program, &self.args)
+            .stdin_null()
+            .unchecked()
+            .before_spawn(|command| {
+                // SAFETY: the closure runs between fork and exec and calls only
+                // setpgid and prctl, which are async-signal-safe.
+                unsafe { command.pre_exec(leave_with_parent) };
+                Ok(())
+            });
+        if let Some(dir) = &self.dir {
+            expression = expression.dir(dir);
+        }
+        for (name, value) in &self.env {
+            expression = expression.env(name, value);
+        }
+        expression = match &self.log {
+            Some(path) => {
+                let file = self.open_log(path)?;
+                expression.stdout_file(file.try_clone()?).stderr_file(file)
+            }
+            None => expression.stdout_null().stderr_null(),
+        };
+        let handle = expression.start().map_err(|error| self.explain(error))?;
+        let pid = handle
+            .pids()
+            .first()
+            .copied()
+            .ok_or_else(|| anyhow!("no process id"))?;
+        Ok(Child {
+            handle,
+            group: Pid::from_raw(i32::try_from(pid)?).ok_or_else(|| anyhow!("process id 0"))?,
+            deadline: Instant::now() + self.deadline,
+            name: self.program.to_string_lossy().into_owned(),
+        })
+    }
+
+    /// Runs the command to its end.
+    ///
+    /// # Errors
+    /// When it cannot be started, or the user interrupts ([`Interrupted`]).
+    pub fn run(&self) -> Result<Ending> {
+        self.start()?.wait()
+    }
+
+    /// Runs the command and fails unless it exits with 0.
+    ///
+    /// # Errors
+    /// Names the command, how it ended, and the end of its log.
+    pub fn run_checked(&self) -> Result<()> {
+        let ending = self.run()?;
+        if matches!(ending, Ending::Exited(status) if status.success()) {
+            return Ok(());
+        }
+        let mut text = format!(
+            "`{}` {}",
+            self.shell_line(),
+            describe(ending, self.deadline)
+        );
+        if let Some(log) = &self.log {
+            text += &format!("\nend of {}:\n{}", log.display(), tail_of(log, 15));
+        }
+        bail!(text)
+    }
+
+    fn open_log(&self, path: &Path) -> Result<File> {
+        use std::io::Write;
+        let mut file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .with_context(|| format!("cannot write the log {}", path.display()))?;
+        writeln!(file, "# {}", self.shell_line())
+            .with_context(|| format!("cannot write the log {}", path.display()))?;
+        Ok(file)
+    }
+
+    fn explain(&self, error: io::Error) -> anyhow::Error {
+        let program = self.program.to_string_lossy();
+        if error.kind() == io::ErrorKind::NotFound {
+            return anyhow!(
+                "the program `{program}` is not installed; `kverdict doctor` names the package to install"
+            );
+        }
+        anyhow::Error::new(error).context(format!("cannot start `{program}`"))
+    }
+}
+
+/// A running child and its process group.
+#[derive(Debug)]
+pub struct Child {
+    handle: duct::Handle,
+    group: Pid,
+    deadline: Instant,
+    name: String,
+}
+
+impl Child {
+    /// Process id of the child, which is also its group's.
+    pub fn pid(&self) -> u32 {
+        self.group.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    /// The exit status, when it has exited.
+    ///
+    /// # Errors
+    /// When waiting fails.
+    pub fn try_wait(&self) -> Result<Option<ExitStatus>> {
+        Ok(self.handle.try_wait()?.map(|output| output.status))
+    }
+
+    /// Waits for the end, the deadline, or an interrupt.
+    ///
+    /// # Errors
+    /// [`Interrupted`], after the group was killed.
+    pub fn wait(self) -> Result<Ending> {
+        self.wait_with(|| Ok(()))
+    }
+
+    /// Like [`Child::wait`], and calls `tick` every [`POLL_INTERVAL`].
+    ///
+    /// # Errors
+    /// [`Interrupted`] or what `tick` returned, after the group was killed.
+    pub fn wait_with(self, mut tick: impl FnMut() -> Result<()>) -> Result<Ending> {
+        loop {
+            if let Some(status) = self.try_wait()? {
+                return Ok(Ending::Exited(status));
+            }
+            if interrupted() {
+                self.kill();
+                return Err(Interrupted.into());
+            }
+            if Instant::now() >= self.deadline {
+                self.kill();
+                return Ok(Ending::DeadlinePassed);
+            }
+            if let Err(error) = tick() {
+                self.kill();
+                return Err(error);
+            }
+            thread::sleep(POLL_INTERVAL);
+        }
+    }
+
+    /// Ends the whole group: SIGTERM, then SIGKILL, and reaps the child.
+    pub fn kill(&self) {
+        // Both may fail because the group is gone already, which is what is wanted.
+        let _ = rustix::process::kill_process_group(self.group, Signal::TERM);
+        let end = Instant::now() + TERM_GRACE;
+        while Instant::now() < end {
+            if !matches!(self.handle.try_wait(), Ok(None)) {
+                break;
+            }
+            thread::sleep(POLL_INTERVAL);
+        }
+        let _ = rustix::process::kill_process_group(self.group, Signal::KILL);
+        let _ = self.handle.wait();
+    }
+
+    /// Name of the program.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if matches!(self.handle.try_wait(), Ok(None)) {
+            self.kill();
+        }
+    }
+}
+
+fn leave_with_parent() -> io::Result<()> {
+    rustix::process::setpgid(None, None)?;
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    Ok(())
+}
+
+/// Says in words how a child ended.
+pub fn describe(ending: Ending, deadline: Duration) -> String {
+    match ending {
+        Ending::Exited(status) => match (status.code(), status.signal()) {
+            (Some(code), _) => format!("exited with status {code}"),
+            (None, Some(signal)) => format!("was killed by signal {signal}"),
+            (None, None) => "ended".to_owned(),
+        },
+        Ending::DeadlinePassed => {
+            format!("was stopped after its limit of {} s", deadline.as_secs())
+        }
+    }
+}
+
+/// The last lines of a text file; empty when it cannot be read.
+pub fn tail_of(path: &Path, lines: usize) -> String {
+    let bytes = std::fs::read(path).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let all: Vec<&str> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}
+
+fn shell_word(word: &OsStr) -> String {
+    let text = word.to_string_lossy();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.into_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_that_outstays_its_deadline_is_killed_with_its_group() {
+        let dir = tempfile::tempdir().unwrap();
+        let pid_file = dir.path().join("pid");
+        let script = format!("sleep 1000 & echo $! > {}; wait", pid_file.display());
+        let job = Job::new("sh", Duration::from_millis(500)).args(["-c", &script]);
+        assert_eq!(job.run().unwrap(), Ending::DeadlinePassed);
+        let grandchild = std::fs::read_to_string(pid_file).unwrap();
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", grandchild.trim()));
+        // It may still be a zombie that init has not reaped.
+        assert!(stat.map_or(true, |stat| stat.contains(") Z ")));
+    }
+
+    #[test]
+    fn a_missing_program_is_named_with_what_to_do() {
+        let error = Job::new("no-such-program-kv", Duration::from_secs(1))
+            .run()
+            .unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("no-such-program-kv") && text.contains("kverdict doctor"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_failure_shows_the_command_and_the_end_of_its_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let job = Job::new("sh", Duration::from_secs(10))
+            .args(["-c", "echo it broke; exit 3"])
+            .log(dir.path().join("log"));
+        let text = job.run_checked().unwrap_err().to_string();
+        assert!(
+            text.contains("exited with status 3") && text.contains("it broke"),
+            "{text}"
+        );
+        let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
+        assert!(
+            log.starts_with("# sh -c 'echo it broke; exit 3'\n"),
+            "{log}"
+        );
+    }
+}
