@@ -4,5 +4,6 @@
 //! made of what the [`console`] and the guest's agent ([`protocol`]) said, and statistics turn
 //! the records into a verdict.
 
+pub mod catalogue;
 pub mod load;
 pub mod protocol;
