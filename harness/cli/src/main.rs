@@ -1,6 +1,6 @@
-//! The `kverdict` program.
-
-mod process;
-mod progress;
-
-fn main() {}
+//! kverdict.
+fn main() {
+    if kverdict_agent::is_guest() {
+        kverdict_agent::main()
+    }
+}

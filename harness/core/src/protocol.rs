@@ -28,10 +28,15 @@ pub struct GuestPlan {
     /// Words written to `sched/features` (debugfs) or its older places, such as `NO_TTWU_QUEUE`.
     #[serde(default)]
     pub sched_features: Vec<String>,
-    /// Files to write verbatim, in order: absolute paths under /proc, /sys or debugfs. `*` in a
-    /// path stands for every match.
+    /// Files to write, in order: absolute paths under /proc, /sys or debugfs. `*` in a path stands
+    /// for any part of one name, and every match is written. A value is written verbatim, but
+    /// `|=0x800` sets further bits in the number that is there.
     #[serde(default)]
     pub files: Vec<(String, String)>,
+    /// Files to write like `files` and then again and again, about 20 times a second, because the
+    /// kernel changes them by itself, such as `max_newidle_lb_cost`.
+    #[serde(default)]
+    pub hold: Vec<(String, String)>,
     /// What to do once all that is set.
     pub task: Task,
 }
@@ -182,11 +187,16 @@ pub struct Counters {
     pub swaps: Option<u64>,
     /// Trace event `sched_move_numa`.
     pub moves: Option<u64>,
-    /// `alb_pushed` + `alb_failed` over all domains of `/proc/schedstat`, or `alb_count`: side A.
+    /// `alb_count` over all domains of `/proc/schedstat`, which is `alb_pushed` + `alb_failed`:
+    /// side A.
     pub active_balances: Option<u64>,
     /// Time slices that the `migration/N` threads ran, over all CPUs.
     pub migration_runs: Option<u64>,
     /// Counters that the amplifier keeps in `/sys/module/fair/parameters`, by file name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub amplifier: BTreeMap<String, u64>,
+    /// Guest uptime in milliseconds when all this was read. The heartbeats go on when the reading
+    /// got stuck behind a deadlocked CPU; then this stands still.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_at_ms: Option<u64>,
 }
