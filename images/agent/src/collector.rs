@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use kverdict_core::protocol::Counters;
 use kverdict_load::board::Board;
 
-use crate::counters::{self, CpuTime};
+use crate::counters;
 use crate::heartbeat::uptime_ms;
 use crate::trace::EventCounts;
 use crate::{globs, trace};
@@ -40,7 +40,8 @@ struct Sources {
     migration: Vec<File>,
     amplifier: Vec<(String, File)>,
     events: EventCounts,
-    times: Vec<(u32, CpuTime)>,
+    idle: Vec<(u32, u64)>,
+    read_at_ms: u64,
 }
 
 impl Collector {
@@ -92,16 +93,19 @@ impl Sources {
             migration: migration_threads(),
             amplifier: amplifier_counters(),
             events,
-            times: Vec::new(),
+            idle: Vec::new(),
+            read_at_ms: 0,
         }
     }
 
     fn read(&mut self, packets: u64) -> Counters {
         let text = |file: &Option<File>| file.as_ref().and_then(reread);
         let vmstat = text(&self.vmstat).unwrap_or_default();
-        let times = counters::cpu_times(&text(&self.stat).unwrap_or_default());
-        let busy = counters::node_busy_percent(&self.times, &times, &self.nodes);
-        self.times = times;
+        let now_ms = uptime_ms();
+        let idle = counters::idle_times(&text(&self.stat).unwrap_or_default());
+        let elapsed_ms = now_ms - self.read_at_ms;
+        let busy = counters::node_busy_percent(&self.idle, &idle, elapsed_ms, &self.nodes);
+        (self.idle, self.read_at_ms) = (idle, now_ms);
         let runs = self
             .migration
             .iter()
@@ -121,7 +125,7 @@ impl Sources {
             active_balances: text(&self.schedstat).and_then(|t| counters::active_balances(&t)),
             migration_runs: runs.filter(|_| !self.migration.is_empty()),
             amplifier: amplifier.collect::<BTreeMap<_, _>>(),
-            read_at_ms: Some(uptime_ms()),
+            read_at_ms: Some(now_ms),
         }
     }
 }

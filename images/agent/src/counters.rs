@@ -39,58 +39,49 @@ pub fn slices(schedstat: &str) -> Option<u64> {
     schedstat.split_whitespace().nth(2)?.parse().ok()
 }
 
-/// Time of one CPU out of `/proc/stat`, in ticks since boot.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct CpuTime {
-    /// Everything but idle and waiting for I/O.
-    pub busy: u64,
-    /// Everything.
-    pub total: u64,
+/// Time that each online CPU was idle since boot, with the CPU's number, in hundredths of a
+/// second: `idle` + `iowait` of `/proc/stat`.
+pub fn idle_times(stat: &str) -> Vec<(u32, u64)> {
+    stat.lines().filter_map(idle_time).collect()
 }
 
-/// The times of all online CPUs, with their numbers.
-pub fn cpu_times(stat: &str) -> Vec<(u32, CpuTime)> {
-    stat.lines().filter_map(cpu_time).collect()
+fn idle_time(line: &str) -> Option<(u32, u64)> {
+    let (cpu, ticks) = line.strip_prefix("cpu")?.split_once(' ')?;
+    let mut idle_and_iowait = ticks
+        .split(' ')
+        .skip(3)
+        .take(2)
+        .map(|word| word.parse::<u64>());
+    let idle = idle_and_iowait.next()?.ok()? + idle_and_iowait.next()?.ok()?;
+    Some((cpu.parse().ok()?, idle))
 }
 
-fn cpu_time(line: &str) -> Option<(u32, CpuTime)> {
-    let mut words = line.strip_prefix("cpu")?.split(' ');
-    let cpu = words.next()?.parse().ok()?;
-    // user nice system idle iowait irq softirq steal; guest time is within user.
-    let ticks: Vec<u64> = words.take(8).map_while(|word| word.parse().ok()).collect();
-    let total = ticks.iter().sum();
-    let idle = ticks.get(3)? + ticks.get(4)?;
-    Some((
-        cpu,
-        CpuTime {
-            busy: total - idle,
-            total,
-        },
-    ))
-}
-
-/// Busy percent of each node's CPUs between two readings.
+/// Busy percent of each node's CPUs between two readings, `elapsed_ms` apart.
+///
+/// Busy is what is not idle. The busy columns of `/proc/stat` are counted in timer ticks, of which
+/// an emulated CPU loses many while its host thread waits; idle time is taken from the clock.
 pub fn node_busy_percent(
-    before: &[(u32, CpuTime)],
-    after: &[(u32, CpuTime)],
+    before: &[(u32, u64)],
+    after: &[(u32, u64)],
+    elapsed_ms: u64,
     nodes: &[Vec<u32>],
 ) -> Vec<u8> {
-    let time = |times: &[(u32, CpuTime)], cpu: u32| {
+    let find = |times: &[(u32, u64)], cpu: u32| {
         times
             .iter()
             .find(|(number, _)| *number == cpu)
-            .map(|(_, time)| *time)
-            .unwrap_or_default()
+            .map(|(_, idle)| *idle)
     };
     let percent = |cpus: &Vec<u32>| {
-        let (mut busy, mut total) = (0, 0);
-        for &cpu in cpus {
-            let (old, new) = (time(before, cpu), time(after, cpu));
-            // Idle time may step back a little on some kernels.
-            busy += new.busy.saturating_sub(old.busy);
-            total += new.total.saturating_sub(old.total);
-        }
-        (busy * 100).checked_div(total).unwrap_or(0).min(100) as u8
+        let idle_ms = |&cpu: &u32| {
+            // The difference may be off by the clocks' granularity, and idle time may step back.
+            let idle = find(after, cpu)?.saturating_sub(find(before, cpu)?) * 10;
+            Some(idle.min(elapsed_ms))
+        };
+        let idle: Vec<u64> = cpus.iter().filter_map(idle_ms).collect();
+        let whole = elapsed_ms * idle.len() as u64;
+        let busy = whole - idle.iter().sum::<u64>();
+        (busy * 100).checked_div(whole).unwrap_or(0) as u8
     };
     nodes.iter().map(percent).collect()
 }

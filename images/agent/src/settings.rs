@@ -1,6 +1,7 @@
 //! The plan's settings, and where kernels of different ages keep them.
 
 use std::fs::{self, File, OpenOptions};
+use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,6 +13,9 @@ use crate::globs;
 
 /// Where 5.13 and later keep what used to be scheduler sysctls.
 const DEBUG_SCHED: &str = "/sys/kernel/debug/sched";
+/// Where 5.13 and later show the scheduling domains, and what has to be Y for that.
+const DOMAINS: &str = "/sys/kernel/debug/sched/domains/";
+const DOMAINS_REQUEST: &str = "/sys/kernel/debug/sched/verbose";
 /// Places of the scheduler's features, newest first.
 const FEATURES: [&str; 2] = [
     "/sys/kernel/debug/sched/features",
@@ -59,7 +63,7 @@ fn places(path: &str) -> Vec<String> {
     if let Some(name) = path.strip_prefix("/proc/sys/kernel/numa_balancing_") {
         places.push(format!("{DEBUG_SCHED}/numa_balancing/{name}"));
     } else if let Some(rest) = path.strip_prefix("/proc/sys/kernel/sched_domain/") {
-        places.push(format!("{DEBUG_SCHED}/domains/{rest}"));
+        places.push(format!("{DOMAINS}{rest}"));
     } else if let Some(name) = path.strip_prefix("/proc/sys/kernel/sched_") {
         places.push(format!("{DEBUG_SCHED}/{name}"));
         places.push(format!("{DEBUG_SCHED}/{name}_ns"));
@@ -70,10 +74,17 @@ fn places(path: &str) -> Vec<String> {
 /// The existing files of a setting.
 fn files(path: &str) -> Result<Vec<PathBuf>> {
     let places = places(path);
-    let found = places
-        .iter()
-        .map(|place| globs::expand(place))
-        .find(|files| !files.is_empty());
+    let find = || {
+        places
+            .iter()
+            .map(|place| globs::expand(place))
+            .find(|files| !files.is_empty())
+    };
+    let found = find().or_else(|| {
+        let hidden = places.iter().any(|place| place.starts_with(DOMAINS));
+        // The kernel fills that directory only on request.
+        (hidden && fs::write(DOMAINS_REQUEST, "Y").is_ok()).then(find)?
+    });
     found.with_context(|| format!("this kernel has none of {}", places.join(", ")))
 }
 
@@ -92,7 +103,7 @@ fn set_file(path: &Path, value: &str) -> Result<()> {
     };
     // No create: a file that is not there is an error, not a new file in a tmpfs.
     let file = OpenOptions::new().write(true).open(path)?;
-    file.write_at(wanted.as_bytes(), 0)?;
+    (&file).write_all(wanted.as_bytes())?;
     match fs::read_to_string(path) {
         Ok(found) => ensure!(same(&wanted, &found), "reads back as {}", found.trim()),
         // Some files can only be written.
@@ -155,7 +166,6 @@ impl Keeper {
             .filter(|(_, value)| !value.starts_with("|="))
         {
             for file in files(path).unwrap_or_default() {
-                // What cannot be opened was reported when it was first set.
                 if let Ok(open) = OpenOptions::new().write(true).open(file) {
                     keeper.files.push((open, value.clone()));
                 }
@@ -166,13 +176,22 @@ impl Keeper {
         }
     }
 
+    // What cannot be written was reported when it was first set.
     fn hold(self) -> ! {
         loop {
             std::thread::sleep(HOLD_INTERVAL);
             for (file, value) in &self.files {
-                let _ = file.write_at(value.as_bytes(), 0);
+                rewrite(file, value);
             }
         }
+    }
+}
+
+/// Writes to an open setting once more. Sysctls look at the position and have to be written at 0;
+/// debugfs attributes have no position.
+fn rewrite(mut file: &File, value: &str) {
+    if file.write_at(value.as_bytes(), 0).is_err() {
+        let _ = file.write_all(value.as_bytes());
     }
 }
 
