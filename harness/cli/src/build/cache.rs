@@ -1,0 +1,224 @@
+//! The cache of sources and builds; the only module that joins paths in it.
+//!
+//! ```text
+//! downloads/            packages and tarballs, by digest
+//! sources/<digest>/     unpacked sources, never written to again
+//! trees/<name>.json     what is known about the files of local trees
+//! work/<name>/          one work place per source, config and compiler: tree/, out/
+//! builds/<key>/         finished builds; one without manifest.json is not finished
+//! locks/                one file per thing that only one process may make at a time
+//! ccache/               compiler results
+//! ```
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use anyhow::{Context, Result, anyhow};
+use rustix::fs::{FlockOperation, flock};
+
+use kverdict_core::catalogue::BuildKey;
+
+use crate::process::{Interrupted, POLL_INTERVAL, interrupted};
+use crate::progress::Progress;
+
+/// The cache's root folder.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    root: PathBuf,
+}
+
+/// Held while one process makes something; released when dropped.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Cache {
+    /// The cache in `$KVERDICT_CACHE`, else in `kverdict` of the XDG cache folder.
+    ///
+    /// # Errors
+    /// When no place can be named, or it cannot be created.
+    pub fn from_environment() -> Result<Self> {
+        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        let root = set("KVERDICT_CACHE")
+            .map(PathBuf::from)
+            .or_else(|| set("XDG_CACHE_HOME").map(|base| PathBuf::from(base).join("kverdict")))
+            .or_else(|| set("HOME").map(|home| PathBuf::from(home).join(".cache/kverdict")))
+            .ok_or_else(|| anyhow!("no place for the cache: set KVERDICT_CACHE or HOME"))?;
+        Self::at(&root)
+    }
+
+    /// The cache in a given folder.
+    ///
+    /// # Errors
+    /// When it cannot be created.
+    pub fn at(root: &Path) -> Result<Self> {
+        fs::create_dir_all(root)
+            .with_context(|| format!("cannot create the cache folder {}", root.display()))?;
+        // Absolute, because make runs in other folders; resolved, because compilers record it.
+        let root = fs::canonicalize(root)?;
+        for folder in ["downloads", "sources", "trees", "work", "builds", "locks"] {
+            let path = root.join(folder);
+            fs::create_dir_all(&path)
+                .with_context(|| format!("cannot create the cache folder {}", path.display()))?;
+        }
+        Ok(Self { root })
+    }
+
+    /// The root folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where downloads go.
+    pub fn downloads(&self) -> PathBuf {
+        self.root.join("downloads")
+    }
+
+    /// Where unpacked sources go.
+    pub fn sources(&self) -> PathBuf {
+        self.root.join("sources")
+    }
+
+    /// The unpacked source of that digest.
+    pub fn source(&self, digest: &str) -> PathBuf {
+        self.sources().join(digest)
+    }
+
+    /// What is known about the files of a local tree.
+    pub fn tree_memo(&self, name: &str) -> PathBuf {
+        self.root.join("trees").join(format!("{name}.json"))
+    }
+
+    /// A work place.
+    pub fn work(&self, name: &str) -> PathBuf {
+        self.root.join("work").join(name)
+    }
+
+    /// All finished and unfinished builds.
+    pub fn builds(&self) -> PathBuf {
+        self.root.join("builds")
+    }
+
+    /// The folder of one build.
+    pub fn build(&self, key: &BuildKey) -> PathBuf {
+        self.builds().join(key.as_str())
+    }
+
+    /// Where ccache keeps its results.
+    pub fn ccache(&self) -> PathBuf {
+        self.root.join("ccache")
+    }
+
+    /// A private folder that vanishes when dropped, on the cache's file system, so that what is
+    /// made in it can be renamed into place.
+    ///
+    /// # Errors
+    /// When it cannot be created.
+    pub fn scratch(&self) -> Result<tempfile::TempDir> {
+        tempfile::Builder::new()
+            .prefix(".making-")
+            .tempdir_in(self.sources())
+            .with_context(|| format!("cannot make a folder in {}", self.root.display()))
+    }
+
+    /// Waits until this process alone may make the thing called `name`.
+    ///
+    /// # Errors
+    /// [`Interrupted`], or when the lock file cannot be used.
+    pub fn lock(&self, name: &str, progress: &Progress) -> Result<Lock> {
+        let path = self.root.join("locks").join(name);
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .with_context(|| format!("cannot open the lock {}", path.display()))?;
+        let mut told = false;
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Lock { _file: file }),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => {
+                    return Err(error).with_context(|| format!("cannot lock {}", path.display()));
+                }
+            }
+            if interrupted() {
+                return Err(Interrupted.into());
+            }
+            if !told {
+                progress.line("another kverdict is making the same thing: waiting for it");
+                told = true;
+            }
+            thread::sleep(POLL_INTERVAL);
+        }
+    }
+}
+
+/// Writes a file so that it is there whole or not at all, also after a power cut.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    use std::io::Write;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let place = || format!("cannot write {}", path.display());
+    let mut file = tempfile::NamedTempFile::new_in(folder).with_context(place)?;
+    file.write_all(bytes).with_context(place)?;
+    file.as_file().sync_all().with_context(place)?;
+    file.persist(path)
+        .map_err(|error| error.error)
+        .with_context(place)?;
+    Ok(())
+}
+
+/// Adds what to do when the trouble is a full disk.
+pub fn explain_full_disk(error: anyhow::Error, root: &Path) -> anyhow::Error {
+    let full = error.chain().any(|cause| {
+        cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::StorageFull)
+            || cause.to_string().contains("No space left on device")
+    });
+    if full {
+        return error.context(full_disk_text(root));
+    }
+    error
+}
+
+/// What to do when the cache's disk is full.
+pub fn full_disk_text(root: &Path) -> String {
+    format!(
+        "the disk that holds the cache {0} is full: free some space there (remove {0}/work or old folders of {0}/builds) or set KVERDICT_CACHE to another disk; a kernel needs about 4 GB",
+        root.display()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_explained_and_other_trouble_is_left_alone() {
+        let full = anyhow::Error::new(io::Error::from(io::ErrorKind::StorageFull)).context("x");
+        let text = format!("{:#}", explain_full_disk(full, Path::new("/c")));
+        assert!(text.contains("KVERDICT_CACHE"), "{text}");
+        let other = explain_full_disk(anyhow!("y"), Path::new("/c"));
+        assert_eq!(format!("{other:#}"), "y");
+    }
+
+    #[test]
+    fn a_lock_is_free_again_after_its_holder() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::at(dir.path()).unwrap();
+        let progress = Progress::detect();
+        let held = cache.lock("x", &progress).unwrap();
+        thread::scope(|scope| {
+            let waiter = scope.spawn(|| cache.lock("x", &progress).map(|_| ()));
+            drop(held);
+            waiter.join().unwrap().unwrap();
+        });
+    }
+}

@@ -1,0 +1,396 @@
+//! Building kernels: source, patches, configuration and compiler go in, a finished build comes out
+//! of the cache, made by whoever needs it first.
+
+pub mod cache;
+pub mod compile;
+pub mod compiler;
+pub mod config;
+pub mod debian;
+pub mod download;
+pub mod failure;
+pub mod listing;
+pub mod overlay;
+pub mod record;
+pub mod source;
+pub mod tools;
+pub mod unpack;
+pub mod workplace;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, anyhow};
+use kverdict_core::catalogue::patch::Step;
+use kverdict_core::catalogue::{BuildKey, Fragment};
+
+use crate::catalogue::{Catalogue, Kernel, Patch};
+use crate::progress::Progress;
+use cache::{Cache, explain_full_disk, write_whole};
+use compile::{Make, USUAL_OBJECTS, made_from};
+use compiler::Compiler;
+pub use failure::BuildFailure;
+use overlay::{AppliedPatch, Overlay, work_out};
+pub use record::{BuildRecord, BuiltKernel};
+use source::Source;
+use workplace::WorkPlace;
+
+/// Raised when the meaning of a key's inputs changes, so that old builds are not taken for new.
+const KEY_SCHEMA: &str = "1";
+
+/// What to build.
+#[derive(Debug, Clone, Default)]
+pub struct BuildRequest {
+    /// Name of a kernel of the catalogue.
+    pub kernel: String,
+    /// A source tree to use instead of the kernel's own source.
+    pub tree: Option<PathBuf>,
+    /// Patches to take out, in this order, before any is put in.
+    pub revert: Vec<String>,
+    /// Patches to put in, in this order.
+    pub apply: Vec<String>,
+    /// Config fragments on top of the kernel's own.
+    pub fragments: Vec<String>,
+    /// Config lines on top of all fragments: `CONFIG_X=y`.
+    pub options: Vec<String>,
+    /// Parallel compile jobs; none: as many as there are processors.
+    pub jobs: Option<usize>,
+}
+
+/// Builds kernels, or finds them built.
+#[derive(Debug, Clone, Copy)]
+pub struct Builder<'a> {
+    catalogue: &'a Catalogue,
+    cache: &'a Cache,
+    progress: &'a Progress,
+}
+
+/// A request with everything that it names looked up.
+struct Resolved {
+    kernel: Kernel,
+    revert: Vec<Patch>,
+    apply: Vec<Patch>,
+    wishes: Fragment,
+    compiler: Compiler,
+    source: Source,
+    key: BuildKey,
+    command: String,
+}
+
+impl<'a> Builder<'a> {
+    /// A builder over a catalogue and a cache.
+    pub fn new(catalogue: &'a Catalogue, cache: &'a Cache, progress: &'a Progress) -> Self {
+        Self {
+            catalogue,
+            cache,
+            progress,
+        }
+    }
+
+    /// Builds a kernel unless the cache has it.
+    ///
+    /// # Errors
+    /// [`BuildFailure`] says whether the request, the patch, the configuration, the code or the
+    /// machine is to blame.
+    pub fn build(&self, request: &BuildRequest) -> Result<BuiltKernel, BuildFailure> {
+        self.build_or_find(request)
+            .map_err(|error| BuildFailure::of(explain_full_disk(error, self.cache.root())))
+    }
+
+    fn build_or_find(&self, request: &BuildRequest) -> Result<BuiltKernel> {
+        let started = Instant::now();
+        let resolved = self.resolve(request)?;
+        if let Some(built) = self.find(&resolved, started)? {
+            return Ok(built);
+        }
+        // One work place serves one build at a time; while waiting, another process may have made
+        // the very kernel.
+        let name = work_name(&resolved);
+        let mut place = WorkPlace::open(&name, &resolved.source, self.cache, self.progress)?;
+        if let Some(built) = self.find(&resolved, started)? {
+            return Ok(built);
+        }
+        let record = self.make(&resolved, &mut place, request.jobs, started)?;
+        let dir = self.cache.build(&resolved.key);
+        Ok(BuiltKernel::new(record, dir, started.elapsed(), false))
+    }
+
+    fn resolve(&self, request: &BuildRequest) -> Result<Resolved> {
+        let kernel = self
+            .catalogue
+            .kernel(&request.kernel)
+            .map_err(BuildFailure::Request)?;
+        let patches = |words: &[String]| -> Result<Vec<Patch>> {
+            words
+                .iter()
+                .map(|word| Ok(self.catalogue.patch(word).map_err(BuildFailure::Request)?))
+                .collect()
+        };
+        let (revert, apply) = (patches(&request.revert)?, patches(&request.apply)?);
+        let wishes = self
+            .wishes(&kernel, request)
+            .map_err(BuildFailure::Request)?;
+        let missing = tools::missing(&needed_by(&revert, &apply));
+        if !missing.is_empty() {
+            return Err(BuildFailure::Tools(anyhow!(tools::missing_text(&missing))).into());
+        }
+        let compiler = Compiler::find(&kernel.spec.toolchain).map_err(BuildFailure::Tools)?;
+        let source = match &request.tree {
+            Some(tree) => source::local_tree(tree, self.cache, self.progress),
+            None => source::obtain(
+                &kernel.spec.source,
+                kernel.folder.as_deref(),
+                self.cache,
+                self.progress,
+            ),
+        }
+        .map_err(BuildFailure::Source)?;
+        let key = key_of(&source, &revert, &apply, &wishes, &compiler);
+        Ok(Resolved {
+            command: command_line(request),
+            kernel,
+            revert,
+            apply,
+            wishes,
+            compiler,
+            source,
+            key,
+        })
+    }
+
+    fn wishes(&self, kernel: &Kernel, request: &BuildRequest) -> Result<Fragment> {
+        let mut wishes = Fragment::default();
+        for name in kernel.spec.fragments.iter().chain(&request.fragments) {
+            wishes.merge(self.catalogue.fragment(name)?);
+        }
+        wishes.merge(Fragment::parse("--option", &request.options.join("\n"))?);
+        Ok(wishes)
+    }
+
+    /// A finished build whose configuration holds what is wished now; whether a wish is optional
+    /// is not part of the key.
+    fn find(&self, resolved: &Resolved, started: Instant) -> Result<Option<BuiltKernel>> {
+        let dir = self.cache.build(&resolved.key);
+        let Some(record) = BuildRecord::read(&dir)? else {
+            return Ok(None);
+        };
+        let built = BuiltKernel::new(record, dir, started.elapsed(), true);
+        let unheld = config::read(&built.config)?.unheld(&resolved.wishes);
+        if unheld.iter().any(|wish| !wish.optional) {
+            return Ok(None);
+        }
+        Ok(Some(built))
+    }
+
+    fn make(
+        &self,
+        resolved: &Resolved,
+        place: &mut WorkPlace,
+        jobs: Option<usize>,
+        started: Instant,
+    ) -> Result<BuildRecord> {
+        let (overlay, patches) = self.patch(resolved)?;
+        let dir = self.cache.build(&resolved.key);
+        let log = fresh_log(&dir, &resolved.command)?;
+        place.put_on(&resolved.source, &overlay)?;
+        place.begin()?;
+        let compiled = self.run_make(resolved, place, &overlay, jobs, &log);
+        // An interrupted make has cleaned up after itself, so its mark goes as well.
+        place.end()?;
+        let (compiled, notes) = compiled?;
+        let objects = place.finish()?;
+        let record = BuildRecord {
+            schema: 1,
+            key: resolved.key.clone(),
+            kernel: resolved.kernel.spec.name.clone(),
+            release: release(&place.out())?,
+            source: resolved.source.identity.clone(),
+            compiler: resolved.compiler.clone(),
+            patches,
+            config_notes: notes,
+            objects,
+            objects_compiled: compiled,
+            objects_reused: objects.saturating_sub(compiled),
+            build_seconds: started.elapsed().as_secs_f64(),
+        };
+        record.store(&place.out(), &dir)?;
+        Ok(record)
+    }
+
+    fn patch(&self, resolved: &Resolved) -> Result<(Overlay, Vec<AppliedPatch>)> {
+        if resolved.revert.is_empty() && resolved.apply.is_empty() {
+            return Ok((Overlay::new(), Vec::new()));
+        }
+        let scratch = self.cache.scratch()?;
+        let task = self.progress.task("patching", 0);
+        let done = work_out(
+            &resolved.source.root,
+            scratch.path(),
+            &resolved.revert,
+            &resolved.apply,
+        )?;
+        drop(task);
+        Ok(done)
+    }
+
+    fn run_make(
+        &self,
+        resolved: &Resolved,
+        place: &mut WorkPlace,
+        overlay: &Overlay,
+        jobs: Option<usize>,
+        log: &Path,
+    ) -> Result<(u64, Vec<String>)> {
+        let wishes = resolved.wishes.allconfig();
+        let from = made_from(
+            &wishes,
+            &resolved.source.identity.digest,
+            &kconfig_changes(overlay),
+        );
+        if place.configured() != Some(&from) {
+            place.set_configured(None)?;
+            self.maker(resolved, place, jobs, log)?
+                .configure(&wishes, self.progress)?;
+            place.set_configured(Some(from))?;
+        }
+        let config = config::read(&place.out().join(".config"))?;
+        let notes = config::check(&config, &resolved.wishes, &place.tree())?;
+        let usual = record::last_object_count(&self.cache.builds(), &resolved.kernel.spec.name)
+            .unwrap_or(USUAL_OBJECTS);
+        let compiled = self.maker(resolved, place, jobs, log)?.compile(
+            &resolved.kernel.spec.name,
+            usual,
+            self.progress,
+        )?;
+        Ok((compiled, notes))
+    }
+
+    fn maker<'b>(
+        &'b self,
+        resolved: &'b Resolved,
+        place: &'b WorkPlace,
+        jobs: Option<usize>,
+        log: &'b Path,
+    ) -> Result<Make<'b>> {
+        let jobs = match jobs {
+            Some(jobs) => jobs,
+            None => std::thread::available_parallelism()?.get(),
+        };
+        Ok(Make {
+            place,
+            compiler: &resolved.compiler,
+            cache: self.cache,
+            key: &resolved.key,
+            jobs,
+            log,
+        })
+    }
+}
+
+fn key_of(
+    source: &Source,
+    revert: &[Patch],
+    apply: &[Patch],
+    wishes: &Fragment,
+    compiler: &Compiler,
+) -> BuildKey {
+    let digests = |patches: &[Patch]| {
+        let list: Vec<&str> = patches.iter().map(|patch| patch.digest.as_str()).collect();
+        list.join(" ")
+    };
+    let spatch = if uses_spatch(revert, apply) {
+        compiler::first_line("spatch").unwrap_or_default()
+    } else {
+        String::new()
+    };
+    BuildKey::of([
+        ("schema", KEY_SCHEMA),
+        ("source", source.identity.digest.as_str()),
+        ("reverted", digests(revert).as_str()),
+        ("applied", digests(apply).as_str()),
+        ("spatch", spatch.as_str()),
+        ("config", wishes.allconfig().as_str()),
+        ("compiler", compiler.identity().as_str()),
+    ])
+}
+
+/// Arms of one source, configuration and compiler share a work place.
+fn work_name(resolved: &Resolved) -> String {
+    let key = BuildKey::of([
+        ("source", resolved.source.place().as_str()),
+        ("config", resolved.wishes.allconfig().as_str()),
+        ("compiler", resolved.compiler.identity().as_str()),
+    ]);
+    key.as_str().to_owned()
+}
+
+fn uses_spatch(revert: &[Patch], apply: &[Patch]) -> bool {
+    revert
+        .iter()
+        .chain(apply)
+        .flat_map(|patch| &patch.steps)
+        .any(|(step, _)| matches!(step, Step::Cocci { .. }))
+}
+
+fn needed_by(revert: &[Patch], apply: &[Patch]) -> Vec<&'static str> {
+    let mut needed = Vec::new();
+    if uses_spatch(revert, apply) {
+        needed.push("spatch");
+    }
+    let steps = revert.iter().chain(apply).flat_map(|patch| &patch.steps);
+    if steps
+        .into_iter()
+        .any(|(step, _)| matches!(step, Step::Diff { .. }))
+    {
+        needed.push("patch");
+    }
+    needed
+}
+
+fn kconfig_changes(overlay: &Overlay) -> Vec<(String, String)> {
+    overlay
+        .iter()
+        .filter(|(path, _)| {
+            Path::new(path)
+                .file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with("Kconfig"))
+        })
+        .map(|(path, content)| (path.clone(), content.digest()))
+        .collect()
+}
+
+fn fresh_log(dir: &Path, command: &str) -> Result<PathBuf> {
+    fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    let log = dir.join("build.log");
+    write_whole(&log, format!("# {command}\n").as_bytes())?;
+    Ok(log)
+}
+
+/// The command that asks for the same build, for the log.
+fn command_line(request: &BuildRequest) -> String {
+    let mut words = vec![
+        "kverdict".to_owned(),
+        "build".to_owned(),
+        request.kernel.clone(),
+    ];
+    let tree = request.tree.iter().map(|tree| tree.display().to_string());
+    words.extend(tree.flat_map(|tree| ["--tree".to_owned(), tree]));
+    for (option, values) in [
+        ("--revert", &request.revert),
+        ("--apply", &request.apply),
+        ("--fragment", &request.fragments),
+        ("--option", &request.options),
+    ] {
+        for value in values {
+            words.extend([option.to_owned(), value.clone()]);
+        }
+    }
+    words.join(" ")
+}
+
+fn release(out: &Path) -> Result<String> {
+    let path = out.join("include/config/kernel.release");
+    let text =
+        fs::read_to_string(&path).with_context(|| format!("make left no {}", path.display()))?;
+    Ok(text.trim().to_owned())
+}

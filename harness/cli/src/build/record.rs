@@ -1,0 +1,149 @@
+//! A finished build: its files, and the manifest that says that they are all there.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use kverdict_core::catalogue::BuildKey;
+use serde::{Deserialize, Serialize};
+
+use super::cache::write_whole;
+use super::compiler::Compiler;
+use super::overlay::AppliedPatch;
+use super::source::SourceIdentity;
+
+/// Written last; a folder without it is not a finished build.
+const MANIFEST: &str = "manifest.json";
+/// What is kept of a build: where make puts it, and its name in the build's folder.
+const KEPT: [(&str, &str); 4] = [
+    ("arch/x86/boot/bzImage", "bzImage"),
+    ("vmlinux", "vmlinux"),
+    ("System.map", "System.map"),
+    (".config", "config"),
+];
+
+/// What a finished build was made of and how.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BuildRecord {
+    /// Version of this record.
+    pub schema: u32,
+    /// Digest of everything that went in.
+    pub key: BuildKey,
+    /// Name of the kernel in the catalogue.
+    pub kernel: String,
+    /// What `uname -r` says.
+    pub release: String,
+    /// The source.
+    pub source: SourceIdentity,
+    /// The compiler and linker.
+    pub compiler: Compiler,
+    /// The patches, in the order in which they were run.
+    pub patches: Vec<AppliedPatch>,
+    /// Optional config wishes that did not hold.
+    pub config_notes: Vec<String>,
+    /// Objects of the kernel.
+    pub objects: u64,
+    /// Those that this build compiled.
+    pub objects_compiled: u64,
+    /// Those that an earlier build in the same place had left.
+    pub objects_reused: u64,
+    /// How long the build took, with fetching and patching.
+    pub build_seconds: f64,
+}
+
+/// A kernel that can be booted.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BuiltKernel {
+    /// What it was made of.
+    #[serde(flatten)]
+    pub record: BuildRecord,
+    /// The build's folder.
+    pub dir: PathBuf,
+    /// The image.
+    pub bzimage: PathBuf,
+    /// The ELF file with symbols.
+    pub vmlinux: PathBuf,
+    /// Addresses of symbols.
+    pub system_map: PathBuf,
+    /// The configuration.
+    pub config: PathBuf,
+    /// The log.
+    pub log: PathBuf,
+    /// How long this request took.
+    pub seconds: f64,
+    /// Whether it was there already.
+    pub from_cache: bool,
+}
+
+impl BuiltKernel {
+    pub(super) fn new(record: BuildRecord, dir: PathBuf, took: Duration, from_cache: bool) -> Self {
+        Self {
+            bzimage: dir.join("bzImage"),
+            vmlinux: dir.join("vmlinux"),
+            system_map: dir.join("System.map"),
+            config: dir.join("config"),
+            log: dir.join("build.log"),
+            seconds: took.as_secs_f64(),
+            record,
+            dir,
+            from_cache,
+        }
+    }
+}
+
+impl BuildRecord {
+    /// The record of a build's folder; none when the build is not finished.
+    ///
+    /// # Errors
+    /// When the manifest cannot be read.
+    pub fn read(dir: &Path) -> Result<Option<Self>> {
+        let path = dir.join(MANIFEST);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot read {}", path.display()));
+            }
+        };
+        let record = serde_json::from_slice(&bytes).with_context(|| {
+            format!(
+                "{} is damaged or of another version: remove its folder",
+                path.display()
+            )
+        })?;
+        Ok(Some(record))
+    }
+
+    /// Copies what is kept out of make's output and writes the manifest last.
+    ///
+    /// # Errors
+    /// When a file is missing or cannot be written.
+    pub(super) fn store(&self, out: &Path, dir: &Path) -> Result<()> {
+        for (from, name) in KEPT {
+            let from = out.join(from);
+            let staged = tempfile::NamedTempFile::new_in(dir)
+                .with_context(|| format!("cannot write in {}", dir.display()))?;
+            // A copy and no link: the next build in the same place writes to the original.
+            fs::copy(&from, staged.path())
+                .and_then(|_| staged.as_file().sync_all())
+                .with_context(|| format!("cannot keep {}", from.display()))?;
+            staged
+                .persist(dir.join(name))
+                .map_err(|error| error.error)
+                .with_context(|| format!("cannot keep {name} in {}", dir.display()))?;
+        }
+        let mut json = serde_json::to_vec_pretty(self)?;
+        json.push(b'\n');
+        write_whole(&dir.join(MANIFEST), &json)
+    }
+}
+
+/// Number of objects of some finished build of that kernel, to tell how long another one is.
+pub(super) fn last_object_count(builds: &Path, kernel: &str) -> Option<u64> {
+    fs::read_dir(builds)
+        .ok()?
+        .filter_map(|entry| BuildRecord::read(&entry.ok()?.path()).ok()?)
+        .find(|record| record.kernel == kernel)
+        .map(|record| record.objects)
+}

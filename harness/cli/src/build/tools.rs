@@ -1,0 +1,190 @@
+//! The programs and headers that building needs, with the Debian package of each.
+
+use std::path::Path;
+
+/// Something that building needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tool {
+    /// A program on the PATH, or a header.
+    pub what: Needed,
+    /// The Debian package that brings it.
+    pub package: &'static str,
+    /// What it is needed for.
+    pub why: &'static str,
+    /// Whether every build needs it.
+    pub need: Need,
+}
+
+/// A program or a header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needed {
+    /// Found on the PATH.
+    Program(&'static str),
+    /// Found below `/usr/include`.
+    Header(&'static str),
+}
+
+/// When a tool is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// By every build.
+    Always,
+    /// By some kernels or patches.
+    Sometimes,
+    /// Never, but it makes builds quicker.
+    Helps,
+}
+
+const fn program(name: &'static str, package: &'static str, why: &'static str, need: Need) -> Tool {
+    Tool {
+        what: Needed::Program(name),
+        package,
+        why,
+        need,
+    }
+}
+
+const fn header(path: &'static str, package: &'static str, why: &'static str) -> Tool {
+    Tool {
+        what: Needed::Header(path),
+        package,
+        why,
+        need: Need::Always,
+    }
+}
+
+/// Everything that building needs.
+pub const TOOLS: &[Tool] = &[
+    program("make", "make", "runs the kernel's build", Need::Always),
+    program(
+        "gcc",
+        "gcc",
+        "compiles kernels and their build tools",
+        Need::Always,
+    ),
+    program("ld", "binutils", "links kernels", Need::Always),
+    program(
+        "flex",
+        "flex",
+        "builds the kernel's Kconfig parser",
+        Need::Always,
+    ),
+    program(
+        "bison",
+        "bison",
+        "builds the kernel's Kconfig parser",
+        Need::Always,
+    ),
+    program("bc", "bc", "computes kernel time constants", Need::Always),
+    program(
+        "perl",
+        "perl",
+        "runs some of the kernel's build scripts",
+        Need::Always,
+    ),
+    program("tar", "tar", "unpacks sources", Need::Always),
+    program("xz", "xz-utils", "unpacks sources", Need::Always),
+    header("gelf.h", "libelf-dev", "builds the kernel's objtool"),
+    header(
+        "openssl/ssl.h",
+        "libssl-dev",
+        "builds the kernel's certificate tools",
+    ),
+    program("patch", "patch", "applies unified diffs", Need::Sometimes),
+    program(
+        "spatch",
+        "coccinelle",
+        "applies semantic patches",
+        Need::Sometimes,
+    ),
+    program(
+        "apt-get",
+        "apt",
+        "fetches Debian source packages",
+        Need::Sometimes,
+    ),
+    program(
+        "dpkg-deb",
+        "dpkg",
+        "opens Debian source packages",
+        Need::Sometimes,
+    ),
+    program("curl", "curl", "downloads tarballs", Need::Sometimes),
+    program(
+        "git",
+        "git",
+        "lists the files of local trees",
+        Need::Sometimes,
+    ),
+    program(
+        "ccache",
+        "ccache",
+        "compiles again what was compiled before",
+        Need::Helps,
+    ),
+];
+
+impl Tool {
+    /// Its name, as an error shows it.
+    pub fn name(&self) -> &'static str {
+        match self.what {
+            Needed::Program(name) | Needed::Header(name) => name,
+        }
+    }
+
+    /// Whether it is on this machine.
+    pub fn is_here(&self) -> bool {
+        match self.what {
+            Needed::Program(name) => is_on_path(name),
+            Needed::Header(path) => [
+                "/usr/include",
+                "/usr/include/x86_64-linux-gnu",
+                "/usr/local/include",
+            ]
+            .iter()
+            .any(|folder| Path::new(folder).join(path).exists()),
+        }
+    }
+}
+
+/// What is missing of what every build needs, and of `extra` programs.
+pub fn missing(extra: &[&str]) -> Vec<&'static Tool> {
+    TOOLS
+        .iter()
+        .filter(|tool| tool.need == Need::Always || extra.contains(&tool.name()))
+        .filter(|tool| !tool.is_here())
+        .collect()
+}
+
+/// One text that names every missing tool and the command that installs them.
+pub fn missing_text(missing: &[&Tool]) -> String {
+    let lines: Vec<String> = missing
+        .iter()
+        .map(|tool| format!("  {} (package {}): {}", tool.name(), tool.package, tool.why))
+        .collect();
+    let packages: Vec<&str> = missing.iter().map(|tool| tool.package).collect();
+    format!(
+        "tools are missing:\n{}\ninstall them: apt-get install {}",
+        lines.join("\n"),
+        packages.join(" ")
+    )
+}
+
+fn is_on_path(name: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(name).is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_tools_are_named_with_packages_and_one_command() {
+        let tool = program("nope", "nope-tools", "is not there", Need::Always);
+        assert!(!tool.is_here());
+        let text = missing_text(&[&tool]);
+        assert!(text.contains("nope (package nope-tools)"), "{text}");
+        assert!(text.ends_with("apt-get install nope-tools"), "{text}");
+    }
+}

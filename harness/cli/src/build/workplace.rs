@@ -1,0 +1,258 @@
+//! A place where kernels of one source, config and compiler are built one after the other.
+//!
+//! The arms of a campaign differ in a few files. They share one source path and one output folder:
+//! the files that differ are swapped in with a fresh mtime, and make itself finds out what that
+//! means. The source side starts as hard links to the unpacked source and is only ever changed by
+//! renaming, so the original stays as it was.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use walkdir::WalkDir;
+
+use super::cache::{Cache, Lock, write_whole};
+use super::overlay::{Content, Overlay, put};
+use super::source::Source;
+use crate::process::Job;
+use crate::progress::Progress;
+
+/// Linking a kernel tree takes seconds.
+const LINK_LIMIT: Duration = Duration::from_secs(10 * 60);
+/// After a crash, files written in the last seconds before it may be half-written.
+const DOUBT_SECONDS: i64 = 60;
+
+/// A work place, held by this process alone.
+#[derive(Debug)]
+pub struct WorkPlace {
+    dir: PathBuf,
+    state: State,
+    _lock: Lock,
+}
+
+/// What is known about a work place between two builds.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct State {
+    /// Paths that may differ from the source.
+    overlaid: BTreeSet<String>,
+    /// Content digests of the local tree that was copied last.
+    copied: BTreeMap<String, String>,
+    /// What the present `.config` was made from.
+    configured: Option<String>,
+    /// Number of objects after the last build that went through.
+    objects: Option<u64>,
+}
+
+impl WorkPlace {
+    /// Opens or makes the work place of that name.
+    ///
+    /// # Errors
+    /// When it cannot be made, or the user interrupts the wait for it.
+    pub fn open(name: &str, source: &Source, cache: &Cache, progress: &Progress) -> Result<Self> {
+        let lock = cache.lock(&format!("work-{name}"), progress)?;
+        let dir = cache.work(name);
+        fs::create_dir_all(dir.join("out"))
+            .with_context(|| format!("cannot create {}", dir.display()))?;
+        let state = fs::read(dir.join("state.json"))
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .unwrap_or_default();
+        let place = Self {
+            dir,
+            state,
+            _lock: lock,
+        };
+        if !place.tree().is_dir() {
+            place.make_tree(source, progress)?;
+        }
+        Ok(place)
+    }
+
+    /// The source as make sees it.
+    pub fn tree(&self) -> PathBuf {
+        self.dir.join("tree")
+    }
+
+    /// Where make writes.
+    pub fn out(&self) -> PathBuf {
+        self.dir.join("out")
+    }
+
+    /// A file for Kconfig beside the output.
+    pub fn wishes(&self) -> PathBuf {
+        self.dir.join("wishes.config")
+    }
+
+    /// Number of objects of a whole build here, when there was one.
+    pub fn objects(&self) -> Option<u64> {
+        self.state.objects
+    }
+
+    /// What the present `.config` was made from.
+    pub fn configured(&self) -> Option<&str> {
+        self.state.configured.as_deref()
+    }
+
+    /// Makes the source side equal to `source` with `overlay` on top, and returns how many files
+    /// had to be written.
+    ///
+    /// # Errors
+    /// When a file cannot be read or written.
+    pub fn put_on(&mut self, source: &Source, overlay: &Overlay) -> Result<usize> {
+        let mut paths: BTreeSet<String> = self.state.overlaid.clone();
+        paths.extend(overlay.keys().cloned());
+        // Recorded before the first write: a killed run must not forget what it changed.
+        self.state.overlaid.clone_from(&paths);
+        self.save()?;
+        if let Some(files) = &source.files {
+            paths.extend(differing(&self.state.copied, files));
+        }
+        let mut written = 0;
+        for path in &paths {
+            let wanted = match overlay.get(path) {
+                Some(content) => content.clone(),
+                None => original(source, path)?,
+            };
+            let target = self.tree().join(path);
+            if Content::at(&target)? != wanted {
+                put(&target, &wanted)?;
+                written += 1;
+            }
+        }
+        self.state.overlaid = overlay.keys().cloned().collect();
+        if let Some(files) = &source.files {
+            self.state.copied.clone_from(files);
+        }
+        self.save()?;
+        Ok(written)
+    }
+
+    /// Records what the `.config` was made from; `None` before it is made anew.
+    ///
+    /// # Errors
+    /// When the record cannot be written.
+    pub fn set_configured(&mut self, made_from: Option<String>) -> Result<()> {
+        self.state.configured = made_from;
+        self.save()
+    }
+
+    /// Marks that make is about to run; if the mark of an earlier run is still there, that run was
+    /// killed, and what it wrote last is removed, because make would take it as finished.
+    ///
+    /// # Errors
+    /// When files cannot be listed or removed.
+    pub fn begin(&mut self) -> Result<()> {
+        if self.mark().exists() {
+            remove_doubtful(&self.out())?;
+            self.set_configured(None)?;
+        }
+        write_whole(&self.mark(), b"")
+    }
+
+    /// Takes the mark away: make came to its own end, good or bad.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn end(&mut self) -> Result<()> {
+        fs::remove_file(self.mark())
+            .with_context(|| format!("cannot remove {}", self.mark().display()))
+    }
+
+    /// Records that a build went through, and returns its number of objects.
+    ///
+    /// # Errors
+    /// When the record cannot be written.
+    pub fn finish(&mut self) -> Result<u64> {
+        let objects = self.count_objects();
+        self.state.objects = Some(objects);
+        self.save()?;
+        Ok(objects)
+    }
+
+    /// Objects that are there; kbuild keeps a command file beside each.
+    pub fn count_objects(&self) -> u64 {
+        WalkDir::new(self.out())
+            .into_iter()
+            .filter_map(Result::ok)
+            .filter(|entry| {
+                let name = entry.file_name().to_string_lossy();
+                name.ends_with(".o.cmd")
+                    && !name.contains("built-in")
+                    && !name.starts_with(".vmlinux")
+            })
+            .count() as u64
+    }
+
+    fn mark(&self) -> PathBuf {
+        self.dir.join("make-is-running")
+    }
+
+    fn save(&self) -> Result<()> {
+        write_whole(
+            &self.dir.join("state.json"),
+            &serde_json::to_vec(&self.state)?,
+        )
+    }
+
+    fn make_tree(&self, source: &Source, progress: &Progress) -> Result<()> {
+        if source.files.is_some() {
+            // A local tree may be written in place by its owner, so its files are copied by
+            // `put_on` and never linked.
+            return fs::create_dir(self.tree()).context("cannot create a source folder");
+        }
+        let making = self.dir.join("tree.making");
+        if making.exists() {
+            fs::remove_dir_all(&making)?;
+        }
+        let task = progress.task("linking a private source tree", 0);
+        let log = self.dir.join("link.log");
+        Job::new("cp", LINK_LIMIT)
+            .args([
+                "--archive".as_ref(),
+                "--link".as_ref(),
+                source.root.as_os_str(),
+                making.as_os_str(),
+            ])
+            .log(log)
+            .run_checked()?;
+        drop(task);
+        fs::rename(&making, self.tree()).context("cannot rename the private source tree")
+    }
+}
+
+fn differing(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -> Vec<String> {
+    let changed = new
+        .iter()
+        .filter(|(path, digest)| old.get(*path) != Some(digest));
+    let gone = old.iter().filter(|(path, _)| !new.contains_key(*path));
+    changed.chain(gone).map(|(path, _)| path.clone()).collect()
+}
+
+/// The source's own file; one that a local tree's listing leaves out is not part of it.
+fn original(source: &Source, path: &str) -> Result<Content> {
+    match &source.files {
+        Some(files) if !files.contains_key(path) => Ok(Content::Absent),
+        Some(_) | None => Content::at(&source.root.join(path)),
+    }
+}
+
+fn remove_doubtful(out: &Path) -> Result<()> {
+    let mut files = Vec::new();
+    for entry in WalkDir::new(out) {
+        let entry = entry?;
+        if entry.file_type().is_file() {
+            files.push((entry.metadata()?.mtime(), entry.into_path()));
+        }
+    }
+    let newest = files.iter().map(|(mtime, _)| *mtime).max().unwrap_or(0);
+    for (mtime, path) in files {
+        if mtime >= newest - DOUBT_SECONDS {
+            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
