@@ -22,10 +22,6 @@
 #include <linux/spinlock.h>
 #include "kv_amplify.h"
 
-/*
- * Waits count udelay() steps: with interrupts off jiffies may stand still, and so may
- * local_clock() while the TSC counts as unstable.
- */
 #define KV_STEP_US	5U
 
 static unsigned int kv_a_wait_us = 200000;
@@ -48,6 +44,34 @@ static DEFINE_PER_CPU(atomic_t, kv_balance_of);
 /* The partner in the CPU's swap: 2 * (partner + 1), plus 1 once released; 0: no swap waits. */
 static DEFINE_PER_CPU(atomic_t, kv_swap_with);
 
+/*
+ * A wait ends by the clock, or after so many steps: an emulated CPU takes much longer than asked for
+ * a step, and some clocks stand still while interrupts are off.
+ */
+struct kv_wait {
+	u64 until_ns;
+	unsigned int steps;
+};
+
+static struct kv_wait kv_wait_start(unsigned int us)
+{
+	struct kv_wait wait = {
+		.until_ns = sched_clock() + (u64)us * 1000,
+		.steps = us / KV_STEP_US,
+	};
+
+	return wait;
+}
+
+static bool kv_wait_step(struct kv_wait *wait)
+{
+	if (wait->steps == 0 || sched_clock() >= wait->until_ns)
+		return false;
+	wait->steps--;
+	udelay(KV_STEP_US);
+	return true;
+}
+
 static inline int kv_waiting(int partner)
 {
 	return 2 * (partner + 1);
@@ -64,11 +88,24 @@ static inline bool kv_stopper_sleeps(enum cpu_idle_type idle)
 	return idle == CPU_NEWLY_IDLE && current->sched_class == &stop_sched_class;
 }
 
+/* The runqueue in @cpus whose swap waits for an active balance by @this_cpu, or NULL. */
+static struct rq *kv_partner(int this_cpu, const struct cpumask *cpus, enum cpu_idle_type idle)
+{
+	int cpu;
+
+	if (!kv_stopper_sleeps(idle))
+		return NULL;
+	for_each_cpu(cpu, cpus)
+		if (atomic_read(&per_cpu(kv_swap_with, cpu)) == kv_waiting(this_cpu))
+			return cpu_rq(cpu);
+	return NULL;
+}
+
 static void kv_before_active_balance(int this_cpu, int target, enum cpu_idle_type idle)
 {
 	atomic_t *balance_of = &per_cpu(kv_balance_of, this_cpu);
 	atomic_t *swap_with = &per_cpu(kv_swap_with, target);
-	unsigned int waited;
+	struct kv_wait wait;
 
 	if (!kv_stopper_sleeps(idle))
 		return;
@@ -77,7 +114,8 @@ static void kv_before_active_balance(int this_cpu, int target, enum cpu_idle_typ
 		return;
 
 	atomic_xchg(balance_of, target + 1);
-	for (waited = 0; waited < READ_ONCE(kv_a_wait_us); waited += KV_STEP_US) {
+	wait = kv_wait_start(READ_ONCE(kv_a_wait_us));
+	do {
 		int state = atomic_read(swap_with);
 
 		if (state == kv_released(this_cpu) && raw_spin_is_locked(&current->pi_lock)) {
@@ -86,8 +124,7 @@ static void kv_before_active_balance(int this_cpu, int target, enum cpu_idle_typ
 		}
 		if (state != kv_waiting(this_cpu) && state != kv_released(this_cpu))
 			break;
-		udelay(KV_STEP_US);
-	}
+	} while (kv_wait_step(&wait));
 	atomic_xchg(balance_of, 0);
 }
 
@@ -95,18 +132,18 @@ void kv_swap_begin(int src, int dst)
 {
 	atomic_t *balance_of = &per_cpu(kv_balance_of, dst);
 	atomic_t *swap_with = &per_cpu(kv_swap_with, src);
-	unsigned int waited;
+	struct kv_wait wait;
 
 	/* With preemption another task of this CPU may be waiting already. */
 	if (atomic_cmpxchg(swap_with, 0, kv_waiting(dst)) != 0)
 		return;
 	atomic_inc(&kv_b_windows);
-	for (waited = 0; waited < READ_ONCE(kv_b_wait_us); waited += KV_STEP_US) {
+	wait = kv_wait_start(READ_ONCE(kv_b_wait_us));
+	while (kv_wait_step(&wait)) {
 		if (atomic_read(balance_of) == src + 1) {
 			atomic_xchg(swap_with, kv_released(dst));
 			return;
 		}
-		udelay(KV_STEP_US);
 	}
 	/* Nobody came; whoever comes now need not wait. */
 	atomic_xchg(swap_with, 0);
