@@ -1,31 +1,110 @@
-//! The `kverdict` program.
+//! kverdict: proves on real kernels, booted in QEMU, whether a race fix is present and works.
 
+mod accel;
+mod agent_channel;
 mod build;
+mod campaigns;
 mod catalogue;
 mod commands;
+mod dependencies;
+mod initramfs;
+mod layout;
 mod process;
 mod progress;
+mod qemu;
+mod reports;
+mod store;
+mod tail;
+mod trial;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
+use kverdict_core::yaml::Problems;
+use progress::Progress;
 
-#[derive(Parser)]
+/// Exit status for wrong usage or wrong input files.
+const USAGE: u8 = 129;
+/// Exit status after SIGINT, SIGTERM or SIGHUP.
+const INTERRUPTED: u8 = 130;
+/// Exit status when the host or kverdict itself failed.
+const FAILED: u8 = 131;
+
+const EXIT_CODES: &str = "\
+Exit status:
+  0    the expectation held (verified, clean)
+  1    it did not (refuted, something was found)
+  125  could not tell (inconclusive, infrastructure); `git bisect run` skips
+  129  wrong usage or input    130  interrupted    131  the host or kverdict failed";
+
+/// Proves on real kernels, booted in QEMU with several NUMA nodes, whether a race fix is present and works.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXIT_CODES, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
 enum Command {
+    /// Build both arms of a campaign, run trials until the verdict stands, and report
+    Verify(Box<commands::verify::VerifyArgs>),
+    /// Build one kernel and print where it is
     Build(commands::build::BuildArgs),
+    /// Boot one kernel interactively, with a campaign's topology
+    Boot(commands::boot::BootArgs),
+    /// List the kernels that are known, or explain one
     Kernels(commands::kernels::KernelsArgs),
+    /// Judge a run again from its records
+    Report(commands::report::ReportArgs),
+    /// Check tools, accelerator, disk and memory, and say what to install
+    Doctor(commands::doctor::DoctorArgs),
+    /// Print the JSON schema of an input file
+    Schema(commands::schema::SchemaArgs),
 }
 
 fn main() -> ExitCode {
     if kverdict_agent::is_guest() {
-        kverdict_agent::main()
+        kverdict_agent::main();
     }
-    let result = process::catch_interrupts().and_then(|()| match Command::parse() {
-        Command::Build(args) => commands::build::run(&args, &progress::Progress::detect()),
-        Command::Kernels(args) => commands::kernels::run(&args),
-    });
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come this way too; printing fails only when nobody listens.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
+        }
+    };
+    let result = process::catch_interrupts().and_then(|()| run(&cli.command));
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
-        ExitCode::from(131)
+        ExitCode::from(exit_code(&error))
     })
+}
+
+fn run(command: &Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Verify(args) => commands::verify::run(args),
+        Command::Build(args) => commands::build::run(args, &Progress::detect()),
+        Command::Boot(args) => commands::boot::run(args),
+        Command::Kernels(args) => commands::kernels::run(args),
+        Command::Report(args) => commands::report::run(args),
+        Command::Doctor(args) => commands::doctor::run(args),
+        Command::Schema(args) => commands::schema::run(args),
+    }
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    if let Some(failure) = error.downcast_ref::<build::BuildFailure>() {
+        failure.exit_code()
+    } else if error.is::<process::Interrupted>() {
+        INTERRUPTED
+    } else if error.is::<Problems>()
+        || error.is::<kverdict_core::catalogue::Problems>()
+        || error.is::<commands::Usage>()
+    {
+        USAGE
+    } else {
+        FAILED
+    }
 }

@@ -64,6 +64,15 @@ pub enum Ending {
     DeadlinePassed,
 }
 
+/// Where a command on the terminal writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stdout {
+    /// Where kverdict writes.
+    Inherited,
+    /// To stderr, because stdout is for results.
+    ToStderr,
+}
+
 /// A command to run.
 #[derive(Debug, Clone)]
 pub struct Job {
@@ -166,7 +175,6 @@ impl Job {
             handle,
             group: Pid::from_raw(i32::try_from(pid)?).ok_or_else(|| anyhow!("process id 0"))?,
             deadline: Instant::now() + self.deadline,
-            name: self.program.to_string_lossy().into_owned(),
         })
     }
 
@@ -198,6 +206,30 @@ impl Job {
         bail!(text)
     }
 
+    /// Runs the command on this terminal, in the foreground, without a deadline: a person is there
+    /// to answer and to end it.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn run_on_terminal(&self, stdout: Stdout) -> Result<ExitStatus> {
+        let mut expression = duct::cmd(&self.program, &self.args).unchecked();
+        for (name, value) in &self.env {
+            expression = expression.env(name, value);
+        }
+        if stdout == Stdout::ToStderr {
+            expression = expression.stdout_to_stderr();
+        }
+        let output = expression
+            .before_spawn(|command| {
+                // SAFETY: prctl is async-signal-safe.
+                unsafe { command.pre_exec(die_with_parent) };
+                Ok(())
+            })
+            .run()
+            .map_err(|error| self.explain(error))?;
+        Ok(output.status)
+    }
+
     fn open_log(&self, path: &Path) -> Result<File> {
         use std::io::Write;
         let mut file = OpenOptions::new()
@@ -227,15 +259,9 @@ pub struct Child {
     handle: duct::Handle,
     group: Pid,
     deadline: Instant,
-    name: String,
 }
 
 impl Child {
-    /// Process id of the child, which is also its group's.
-    pub fn pid(&self) -> u32 {
-        self.group.as_raw_nonzero().get().unsigned_abs()
-    }
-
     /// The exit status, when it has exited.
     ///
     /// # Errors
@@ -291,11 +317,6 @@ impl Child {
         let _ = rustix::process::kill_process_group(self.group, Signal::KILL);
         let _ = self.handle.wait();
     }
-
-    /// Name of the program.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
 }
 
 impl Drop for Child {
@@ -308,6 +329,10 @@ impl Drop for Child {
 
 fn leave_with_parent() -> io::Result<()> {
     rustix::process::setpgid(None, None)?;
+    die_with_parent()
+}
+
+fn die_with_parent() -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     Ok(())
 }

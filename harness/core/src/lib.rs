@@ -1,9 +1,17 @@
 //! Pure logic of kverdict: no I/O, no clock, no processes.
 //!
-//! Data flows one way: a [`campaign`] is resolved against the [`catalogue`], trials leave records
-//! made of what the [`console`] and the guest's agent ([`protocol`]) said, and statistics turn
-//! the records into a verdict.
+//! Data flows one way: a [`campaign`] names arms, trials leave [`record`]s made of what the
+//! [`console`] and the guest's agent ([`protocol`]) said, [`statistics`] turn the records into a
+//! [`verdict`], and a [`report`] says how it is known.
 
+pub mod campaign;
 pub mod catalogue;
+pub mod console;
 pub mod load;
 pub mod protocol;
+pub mod record;
+pub mod report;
+pub mod schedule;
+pub mod statistics;
+pub mod verdict;
+pub mod yaml;

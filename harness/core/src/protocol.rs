@@ -13,6 +13,8 @@ use crate::load::LoadSpec;
 pub const PROTOCOL_VERSION: u32 = 1;
 /// Where the agent finds its [`GuestPlan`].
 pub const PLAN_PATH: &str = "/plan.json";
+/// Where the agent finds a busybox for [`Task::Idle`], when the host had one.
+pub const SHELL_PATH: &str = "/bin/busybox";
 /// The serial port that carries [`Message`] lines.
 pub const AGENT_PORT: &str = "/dev/ttyS1";
 
@@ -63,7 +65,8 @@ pub enum Task {
     },
     /// Say hello and armed, then power off at once: accelerator probe and boot measurements.
     Hello,
-    /// An interactive shell-less console: run heartbeats until the host stops the guest.
+    /// A shell on the console if there is one at [`SHELL_PATH`]; otherwise just stay up until the
+    /// host stops the guest.
     Idle,
     /// Make the kernel fail on purpose, to prove that a detector fires: the words are written
     /// to a file, such as `c` to `/proc/sysrq-trigger`.
@@ -143,6 +146,12 @@ pub enum Message {
         /// Which process and how.
         reason: String,
     },
+    /// After the load, every CPU was asked to run a thread of the agent's: a CPU that is locked up
+    /// does not, even when no detector of the kernel noticed.
+    RollCall {
+        /// CPUs that did not run it in time.
+        silent_cpus: Vec<u32>,
+    },
     /// The plan is done.
     End {
         /// Guest uptime in milliseconds.
@@ -199,4 +208,32 @@ pub struct Counters {
     /// got stuck behind a deadlocked CPU; then this stands still.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_at_ms: Option<u64>,
+}
+
+impl Counters {
+    /// What the counters grew by since `earlier`; the busy time is the later one's.
+    pub fn grown_since(&self, earlier: &Self) -> Self {
+        let grown = |now: Option<u64>, then: Option<u64>| Some(now?.saturating_sub(then?));
+        Self {
+            packets: self.packets.saturating_sub(earlier.packets),
+            node_busy_percent: self.node_busy_percent.clone(),
+            numa_hint_faults: grown(self.numa_hint_faults, earlier.numa_hint_faults),
+            numa_pages_migrated: grown(self.numa_pages_migrated, earlier.numa_pages_migrated),
+            swaps: grown(self.swaps, earlier.swaps),
+            moves: grown(self.moves, earlier.moves),
+            active_balances: grown(self.active_balances, earlier.active_balances),
+            migration_runs: grown(self.migration_runs, earlier.migration_runs),
+            amplifier: self
+                .amplifier
+                .iter()
+                .map(|(name, now)| {
+                    (
+                        name.clone(),
+                        now.saturating_sub(earlier.amplifier.get(name).copied().unwrap_or(0)),
+                    )
+                })
+                .collect(),
+            read_at_ms: self.read_at_ms,
+        }
+    }
 }

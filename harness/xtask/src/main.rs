@@ -1,2 +1,123 @@
-//! Developer tasks.
-fn main() {}
+//! Developer tasks: `cargo xtask test`, `cargo xtask tidy`, `cargo xtask bench`.
+
+use anyhow::{Context, Result, bail};
+use clap::{Parser, Subcommand};
+use xshell::{Shell, cmd};
+
+/// Developer tasks of kverdict.
+#[derive(Debug, Parser)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Everything that has to hold: format, clippy, unit tests, and tests with real kernels
+    Test {
+        /// Install missing tools with apt first, after printing the command
+        #[arg(long)]
+        install_deps: bool,
+        /// Leave out the tests that build and boot real kernels
+        #[arg(long)]
+        quick: bool,
+    },
+    /// Format, clippy, and rules about the text of the tree
+    Tidy,
+    /// Benchmarks
+    Bench,
+}
+
+fn main() -> Result<()> {
+    let sh = Shell::new()?;
+    sh.change_dir(env!("CARGO_MANIFEST_DIR"));
+    sh.change_dir("../..");
+    match Cli::parse().task {
+        Task::Test {
+            install_deps,
+            quick,
+        } => test(&sh, install_deps, quick),
+        Task::Tidy => tidy(&sh),
+        Task::Bench => Ok(cmd!(sh, "cargo bench --workspace").run()?),
+    }
+}
+
+fn test(sh: &Shell, install_deps: bool, quick: bool) -> Result<()> {
+    if install_deps {
+        cmd!(
+            sh,
+            "cargo run --release --package kverdict -- doctor --install-deps"
+        )
+        .run()?;
+    }
+    tidy(sh)?;
+    // Release, because the program under test is also the guest's init.
+    cmd!(sh, "cargo test --release --workspace").run()?;
+    if !quick {
+        // One after the other: each of these keeps both cores of a small machine busy.
+        cmd!(sh, "cargo test --release --package kverdict --test real_kernel -- --ignored --test-threads=1 --nocapture")
+            .run()?;
+    }
+    Ok(())
+}
+
+fn tidy(sh: &Shell) -> Result<()> {
+    // A toolchain without these components cannot check; say so, rather than fail for it.
+    for (component, arguments) in [
+        ("fmt", vec!["--all", "--check"]),
+        (
+            "clippy",
+            vec![
+                "--release",
+                "--workspace",
+                "--all-targets",
+                "--",
+                "-D",
+                "warnings",
+            ],
+        ),
+    ] {
+        if cmd!(sh, "cargo {component} --version")
+            .quiet()
+            .ignore_stdout()
+            .ignore_stderr()
+            .run()
+            .is_err()
+        {
+            eprintln!(
+                "skipped: cargo {component} is not installed (rustup component add rustfmt clippy)"
+            );
+            continue;
+        }
+        cmd!(sh, "cargo {component} {arguments...}").run()?;
+    }
+    spawns_only_in_process_rs(sh)
+}
+
+/// Keeps the invariant that one module starts processes.
+fn spawns_only_in_process_rs(sh: &Shell) -> Result<()> {
+    for entry in walk(sh, "harness/cli/src")? {
+        if entry.ends_with("process.rs") {
+            continue;
+        }
+        let text = sh.read_file(&entry).with_context(|| entry.clone())?;
+        for (index, line) in text.lines().enumerate() {
+            if line.contains("std::process::Command") || line.contains("duct::cmd") {
+                bail!(
+                    "{entry}:{}: only process.rs starts processes; use process::Job",
+                    index + 1
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+fn walk(sh: &Shell, dir: &str) -> Result<Vec<String>> {
+    let files = cmd!(sh, "git ls-files {dir}").quiet().read()?;
+    Ok(files
+        .lines()
+        .filter(|path| path.ends_with(".rs"))
+        .map(str::to_owned)
+        .collect())
+}

@@ -107,6 +107,29 @@ impl Cache {
         self.builds().join(key.as_str())
     }
 
+    /// What a probe boot under KVM said.
+    pub fn kvm_probe(&self) -> PathBuf {
+        self.root.join("kvm-probe.json")
+    }
+
+    /// Image of the kernel that was built last; `None` before any was.
+    pub fn newest_kernel(&self) -> Option<PathBuf> {
+        let finished = fs::read_dir(self.builds())
+            .ok()?
+            .flatten()
+            .filter_map(|entry| {
+                let built = entry
+                    .path()
+                    .join("manifest.json")
+                    .metadata()
+                    .ok()?
+                    .modified()
+                    .ok()?;
+                Some((built, entry.path().join("bzImage")))
+            });
+        finished.max().map(|(_, image)| image)
+    }
+
     /// Where ccache keeps its results.
     pub fn ccache(&self) -> PathBuf {
         self.root.join("ccache")

@@ -1,0 +1,174 @@
+//! Which accelerator a guest gets. `auto` is decided by booting a kernel: /dev/kvm may open, create
+//! a VM and run the firmware, and still never get a Linux kernel to its first message.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use kverdict_core::campaign::{Accelerator, Guest, Node};
+use kverdict_core::protocol::{GuestPlan, Task, Topology};
+use serde::{Deserialize, Serialize};
+
+use crate::agent_channel::{AgentChannel, Phase};
+use crate::initramfs;
+use crate::layout::TrialDir;
+use crate::process::{self, Interrupted, Job};
+use crate::qemu::{Acceleration, Machine, Ports, QEMU};
+use crate::store;
+use crate::tail::Tail;
+
+const KVM_DEVICE: &str = "/dev/kvm";
+/// Under working KVM a small guest says hello in about a second.
+const PROBE_DEADLINE: Duration = Duration::from_secs(15);
+
+/// An accelerator and how it was chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// What guests will use.
+    pub acceleration: Acceleration,
+    /// Why, for the report.
+    pub why: String,
+}
+
+/// Decides which accelerator `asked` means on this machine. `auto` boots `kernel` to find out, and
+/// keeps the answer in `memo` until the host boots again.
+///
+/// # Errors
+/// Trouble of the host, or [`Interrupted`]. That KVM does not work is an answer.
+pub fn choose(asked: Accelerator, kernel: &Path, memo: &Path) -> Result<Choice> {
+    let choice = |acceleration, why: &str| {
+        Ok(Choice {
+            acceleration,
+            why: why.to_owned(),
+        })
+    };
+    match asked {
+        Accelerator::Tcg => choice(Acceleration::Tcg, "asked for"),
+        Accelerator::Kvm => choice(Acceleration::Kvm, "asked for"),
+        Accelerator::Auto => match fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(KVM_DEVICE)
+        {
+            Err(error) => choice(
+                Acceleration::Tcg,
+                &format!("{KVM_DEVICE} cannot be opened: {error}"),
+            ),
+            Ok(_) => {
+                let probe = remembered(kernel, memo)?;
+                let text = match (probe.acceleration, probe.milliseconds) {
+                    (Acceleration::Kvm, ms) => format!("a probe boot under KVM took {ms} ms"),
+                    (Acceleration::Tcg, ms) => {
+                        format!(
+                            "{KVM_DEVICE} opens, but a probe boot under KVM did not reach user space in {ms} ms"
+                        )
+                    }
+                };
+                choice(
+                    probe.acceleration,
+                    &format!("{text}; probed {}", probe.when),
+                )
+            }
+        },
+    }
+}
+
+/// A probe's answer, which holds until the host boots again.
+#[derive(Debug, Serialize, Deserialize)]
+struct Probe {
+    boot_id: String,
+    when: String,
+    acceleration: Acceleration,
+    milliseconds: u128,
+}
+
+fn remembered(kernel: &Path, memo: &Path) -> Result<Probe> {
+    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let known: Option<Probe> = fs::read(memo)
+        .ok()
+        .and_then(|text| serde_json::from_slice(&text).ok());
+    if let Some(probe) = known.filter(|probe| probe.boot_id == boot_id) {
+        return Ok(probe);
+    }
+    let dir = tempfile::tempdir().context("cannot create a temporary folder")?;
+    let answer = probe_kvm(kernel, dir.path().join("probe"))?;
+    let acceleration = if answer.is_some() {
+        Acceleration::Kvm
+    } else {
+        Acceleration::Tcg
+    };
+    let milliseconds = answer.unwrap_or(PROBE_DEADLINE).as_millis();
+    let probe = Probe {
+        boot_id,
+        when: store::now(),
+        acceleration,
+        milliseconds,
+    };
+    store::replace(memo, &serde_json::to_vec(&probe)?)?;
+    Ok(probe)
+}
+
+/// Boots a small guest under KVM; how long its agent took to say hello, if it did.
+fn probe_kvm(kernel: &Path, dir: PathBuf) -> Result<Option<Duration>> {
+    fs::create_dir_all(&dir)?;
+    let archive = dir.join("initramfs.cpio");
+    let expect = Topology {
+        cpus_per_node: vec![2],
+        numa_balancing: false,
+    };
+    let plan = GuestPlan {
+        expect,
+        sysctls: Vec::new(),
+        sched_features: Vec::new(),
+        files: Vec::new(),
+        hold: Vec::new(),
+        task: Task::Hello,
+    };
+    initramfs::write(&archive, &plan, None)?;
+    let guest = Guest {
+        nodes: vec![Node {
+            cpus: 2,
+            memory_mib: 256,
+        }],
+        distance: 20,
+        accelerator: Accelerator::Kvm,
+        machine: "pc".into(),
+        cpu_model: "host".into(),
+        cmdline: Vec::new(),
+    };
+    let machine = Machine {
+        name: "kvm-probe",
+        guest: &guest,
+        acceleration: Acceleration::Kvm,
+        kernel: kernel.to_owned(),
+        initramfs: archive,
+        cmdline: Vec::new(),
+        ports: Ports::Files,
+    };
+    let dir = TrialDir::at(dir);
+    let start = Instant::now();
+    let child = Job::new(QEMU, PROBE_DEADLINE)
+        .args(machine.argv())
+        .dir(dir.root())
+        .log(dir.qemu_log())
+        .start()?;
+    let mut agent = AgentChannel::new(Tail::new(dir.agent()));
+    let answer = loop {
+        let exited = child.try_wait()?.is_some();
+        agent.follow()?;
+        if agent.phase != Phase::Booting {
+            break Some(start.elapsed());
+        }
+        if exited || start.elapsed() > PROBE_DEADLINE {
+            break None;
+        }
+        if process::interrupted() {
+            child.kill();
+            return Err(Interrupted.into());
+        }
+        std::thread::sleep(process::POLL_INTERVAL);
+    };
+    child.kill();
+    Ok(answer)
+}

@@ -1,0 +1,47 @@
+//! Finding campaigns: files, or the ones that come with the program.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Result;
+use include_dir::{Dir, include_dir};
+use kverdict_core::campaign::Campaign;
+
+use crate::commands::Usage;
+
+static EMBEDDED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../configs");
+
+/// The campaign that `verify` runs when none is named.
+pub const DEFAULT: &str = "migrate-swap";
+
+/// Loads a campaign by path (anything with a `/` or ending in `.yaml`), or by the name of one that
+/// comes with the program.
+///
+/// # Errors
+/// A missing file, or everything that is wrong in it.
+pub fn load(name: &str) -> Result<Campaign> {
+    let is_path = name.contains('/') || name.ends_with(".yaml") || name.ends_with(".yml");
+    if is_path {
+        let text = fs::read_to_string(Path::new(name))
+            .map_err(|error| Usage(format!("cannot read the campaign {name}: {error}")))?;
+        return Ok(Campaign::parse(name, &text)?);
+    }
+    let file = format!("{name}.yaml");
+    let Some(text) = EMBEDDED
+        .get_file(&file)
+        .and_then(|file| file.contents_utf8())
+    else {
+        let known = names().join(", ");
+        let text = format!(
+            "no campaign `{name}` comes with kverdict; there are: {known}. A file is named by its path"
+        );
+        return Err(Usage(text).into());
+    };
+    Ok(Campaign::parse(&format!("configs/{file}"), text)?)
+}
+
+/// Names of the campaigns that come with the program.
+pub fn names() -> Vec<String> {
+    let stem = |file: &include_dir::File<'_>| Some(file.path().file_stem()?.to_str()?.to_owned());
+    EMBEDDED.files().filter_map(stem).collect()
+}

@@ -1,0 +1,32 @@
+//! `kverdict schema`: the input formats as JSON schema, for editors and for people.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use kverdict_core::campaign::Campaign;
+
+/// Arguments of `kverdict schema`.
+#[derive(Debug, Args)]
+pub struct SchemaArgs {
+    /// Which file
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    /// A campaign, as in configs/
+    Campaign,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Never in practice; the schema is a constant of the program.
+pub fn run(args: &SchemaArgs) -> Result<ExitCode> {
+    let schema = match args.format {
+        Format::Campaign => schemars::schema_for!(Campaign),
+    };
+    println!("{}", serde_json::to_string_pretty(&schema)?);
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,375 @@
+//! `kverdict verify`: build both arms, run trials until the verdict stands, report.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use kverdict_core::campaign::{Arm, Campaign};
+use kverdict_core::record::TrialRecord;
+use kverdict_core::schedule::{self, Next};
+use kverdict_core::verdict;
+use kverdict_core::yaml::{Problem, Problems};
+use serde_json::json;
+
+use crate::accel::{self, Choice};
+use crate::agent_channel::Phase;
+use crate::build::cache::Cache;
+use crate::build::{BuildRequest, Builder, BuiltKernel};
+use crate::campaigns;
+use crate::catalogue::Catalogue;
+use crate::dependencies;
+use crate::initramfs;
+use crate::layout::RunDir;
+use crate::process::Interrupted;
+use crate::progress::{Progress, Task};
+use crate::qemu::{Machine, Ports};
+use crate::reports;
+use crate::store::{self, Host, Manifest, Run};
+use crate::trial::{self, TrialSpec};
+
+/// Arguments of `kverdict verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Campaign: the path of a YAML file, or the name of one that comes with kverdict
+    #[arg(default_value = campaigns::DEFAULT)]
+    campaign: String,
+    /// Folder for the results of all runs
+    #[arg(long, default_value = "results", value_name = "DIR")]
+    results: PathBuf,
+    /// Go on with a run that was interrupted: its folder
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["campaign", "kernel"])]
+    resume: Option<PathBuf>,
+    /// Use this kernel of the catalogue in every arm
+    #[arg(long, value_name = "NAME")]
+    kernel: Option<String>,
+    /// Install missing tools with apt first, after printing the command
+    #[arg(long)]
+    install_deps: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+    /// Folder with more kernels, fragments and patches; wins over what is embedded
+    #[arg(long, value_name = "DIR")]
+    catalogue: Vec<PathBuf>,
+    /// Parallel compile jobs [default: number of processors]
+    #[arg(long, short, value_name = "N")]
+    jobs: Option<usize>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Wrong input, trouble of the host, or an interrupt.
+pub fn run(args: &VerifyArgs) -> Result<ExitCode> {
+    let progress = Progress::detect();
+    if args.install_deps {
+        dependencies::install_missing(&progress)?;
+    }
+    let catalogue = Catalogue::open(&args.catalogue)?;
+    let cache = Cache::from_environment()?;
+    let (mut run, manifest, mut records) = open_run(args, &catalogue)?;
+    let campaign = &manifest.campaign;
+    progress.line(format!(
+        "run {}: campaign {}",
+        run.dir().id(),
+        campaign.name
+    ));
+    let builder = Builder::new(&catalogue, &cache, &progress);
+    let outcome = Session::prepare(campaign, &builder, args.jobs, &mut run, &progress, &cache)
+        .and_then(|session| session.run_trials(&mut run, &mut records));
+    if let Err(error) = outcome {
+        if error.is::<Interrupted>() {
+            let dir = run.dir().root().display();
+            progress.line(format!(
+                "interrupted; {} trials are kept. Go on with: kverdict verify --resume {dir}",
+                records.len()
+            ));
+        }
+        return Err(error);
+    }
+    let report = reports::write(run.dir(), &manifest, &records)?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        println!("{report}");
+    }
+    progress.line(format!("results: {}", run.dir().root().display()));
+    Ok(ExitCode::from(report.verdict.conclusion.exit_code()))
+}
+
+fn open_run(args: &VerifyArgs, catalogue: &Catalogue) -> Result<(Run, Manifest, Vec<TrialRecord>)> {
+    if let Some(dir) = &args.resume {
+        return Run::resume(RunDir::new(dir)?);
+    }
+    let mut campaign = campaigns::load(&args.campaign)?;
+    if let Some(kernel) = &args.kernel {
+        campaign
+            .arms
+            .values_mut()
+            .for_each(|arm| arm.kernel.clone_from(kernel));
+    }
+    check_names(&args.campaign, &campaign, catalogue)?;
+    let manifest = Manifest {
+        schema: store::SCHEMA_VERSION,
+        kverdict: env!("CARGO_PKG_VERSION").to_owned(),
+        argv: std::env::args().collect(),
+        started: store::now(),
+        host: Host::detect(),
+        qemu: dependencies::qemu_version()?,
+        campaign,
+    };
+    let stamp = manifest.started.replace([':', '-'], "");
+    let id = format!("{stamp}-{}-{}", manifest.campaign.name, std::process::id());
+    let run = Run::create(RunDir::new(args.results.join(id))?, &manifest)?;
+    Ok((run, manifest, Vec::new()))
+}
+
+/// Every name of the campaign that the catalogue does not have, all together and before a run is
+/// started.
+fn check_names(file: &str, campaign: &Campaign, catalogue: &Catalogue) -> Result<()> {
+    let mut problems = Vec::new();
+    for (name, arm) in &campaign.arms {
+        if let Err(error) = catalogue.kernel(&arm.kernel) {
+            problems.push(Problem::new(
+                format!("arms.{name}.kernel"),
+                format!("{error:#}"),
+            ));
+        }
+        for (list, patches) in [("apply", &arm.apply), ("revert", &arm.revert)] {
+            for patch in patches {
+                if let Err(error) = catalogue.patch(patch) {
+                    problems.push(Problem::new(
+                        format!("arms.{name}.{list}"),
+                        format!("{error:#}"),
+                    ));
+                }
+            }
+        }
+    }
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(Problems {
+        file: file.to_owned(),
+        problems,
+    }
+    .into())
+}
+
+/// Builds an arm's kernel and keeps its papers with the run.
+fn build(
+    builder: &Builder<'_>,
+    name: &str,
+    arm: &Arm,
+    jobs: Option<usize>,
+    run: &mut Run,
+    progress: &Progress,
+) -> Result<BuiltKernel> {
+    let request = BuildRequest {
+        kernel: arm.kernel.clone(),
+        revert: arm.revert.clone(),
+        apply: arm.apply.clone(),
+        jobs,
+        ..BuildRequest::default()
+    };
+    let kernel = builder
+        .build(&request)
+        .with_context(|| format!("arm {name}"))?;
+    let record = &kernel.record;
+    let how = if kernel.from_cache {
+        "from the cache".to_owned()
+    } else {
+        format!(
+            "built in {:.1} s, {} objects compiled, {} reused",
+            kernel.seconds, record.objects_compiled, record.objects_reused
+        )
+    };
+    progress.line(format!(
+        "arm {name}: {} {}, {how}",
+        record.release, record.key
+    ));
+    run.event("built", json!({"arm": name, "kernel": record, "seconds": kernel.seconds, "from_cache": kernel.from_cache}));
+    keep_papers(&kernel, &run.dir().build(record.key.as_str()))?;
+    Ok(kernel)
+}
+
+/// Manifest, config, symbols and log of a kernel, so that a run can be read without the cache.
+fn keep_papers(kernel: &BuiltKernel, dir: &Path) -> Result<()> {
+    store::replace(
+        &dir.join("manifest.json"),
+        &serde_json::to_vec_pretty(&kernel.record)?,
+    )?;
+    for (from, name) in [
+        (&kernel.config, "config"),
+        (&kernel.system_map, "System.map"),
+        (&kernel.log, "build.log"),
+    ] {
+        let content = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+        store::replace(&dir.join(name), &content)?;
+    }
+    Ok(())
+}
+
+/// What all trials of a run share.
+struct Session<'a> {
+    campaign: &'a Campaign,
+    progress: &'a Progress,
+    kernels: Vec<(String, BuiltKernel)>,
+    acceleration: Choice,
+}
+
+impl<'a> Session<'a> {
+    fn prepare(
+        campaign: &'a Campaign,
+        builder: &Builder<'_>,
+        jobs: Option<usize>,
+        run: &mut Run,
+        progress: &'a Progress,
+        cache: &Cache,
+    ) -> Result<Self> {
+        let mut kernels = Vec::new();
+        for (name, arm) in &campaign.arms {
+            kernels.push((
+                name.clone(),
+                build(builder, name, arm, jobs, run, progress)?,
+            ));
+        }
+        initramfs::write(&run.dir().initramfs("load"), &campaign.load_plan(), None)?;
+        let (_, kernel) = kernels.first().context("a campaign has arms")?;
+        let acceleration = accel::choose(
+            campaign.guest.accelerator,
+            &kernel.bzimage,
+            &cache.kvm_probe(),
+        )?;
+        progress.line(format!(
+            "accelerator: {} ({})",
+            acceleration.acceleration, acceleration.why
+        ));
+        run.event(
+            "accelerator",
+            json!({"is": acceleration.acceleration, "why": acceleration.why}),
+        );
+        Ok(Self {
+            campaign,
+            progress,
+            kernels,
+            acceleration,
+        })
+    }
+
+    fn run_trials(&self, run: &mut Run, records: &mut Vec<TrialRecord>) -> Result<()> {
+        loop {
+            match schedule::next(self.campaign, records) {
+                Next::Decided => return Ok(()),
+                Next::Exhausted => {
+                    self.progress.line("the policy's trials are used up");
+                    return Ok(());
+                }
+                Next::HostTrouble => {
+                    self.progress.line(
+                        "the last trials all failed for reasons outside the kernels; giving up",
+                    );
+                    return Ok(());
+                }
+                Next::Trial(arm) => {
+                    let record = self.run_trial(&arm, run, records)?;
+                    run.record(&record)?;
+                    records.push(record);
+                }
+            }
+        }
+    }
+
+    fn run_trial(&self, arm: &str, run: &mut Run, records: &[TrialRecord]) -> Result<TrialRecord> {
+        let number = records
+            .iter()
+            .map(|record| record.number)
+            .max()
+            .unwrap_or(0)
+            + 1;
+        let id = format!("{number:04}-{arm}");
+        let (_, kernel) = self
+            .kernels
+            .iter()
+            .find(|(name, _)| name == arm)
+            .context("the scheduler names arms of the campaign")?;
+        let spec = TrialSpec {
+            id: id.clone(),
+            number,
+            arm: arm.to_owned(),
+            build: kernel.record.key.as_str().to_owned(),
+            dir: run.dir().trial(&id),
+            machine: Machine {
+                name: &id,
+                guest: &self.campaign.guest,
+                acceleration: self.acceleration.acceleration,
+                kernel: kernel.bzimage.clone(),
+                initramfs: run.dir().initramfs("load"),
+                cmdline: Vec::new(),
+                ports: Ports::Files,
+            },
+            signature: &self.campaign.signature,
+            policy: &self.campaign.policy,
+        };
+        run.event("trial-started", json!({"id": id}));
+        let task = self.progress.task(
+            format!("trial {id}"),
+            u64::from(self.campaign.policy.load_seconds),
+        );
+        let record = trial::run(&spec, &mut |standing| show(&task, &standing))?;
+        let standing = record.standing(&self.campaign.policy.min_exposure);
+        task.finish(format!(
+            "{standing} after {:.1} s of load: {}{}",
+            record.exposure.load_ms as f64 / 1000.0,
+            record.outcome,
+            if record.title.is_empty() {
+                String::new()
+            } else {
+                format!(": {}", record.title)
+            },
+        ));
+        run.event(
+            "trial-ended",
+            json!({"id": id, "standing": standing, "outcome": record.outcome}),
+        );
+        self.progress.line(self.outlook(records, &record));
+        Ok(record)
+    }
+
+    /// Where the campaign stands after `record`, in a line.
+    fn outlook(&self, records: &[TrialRecord], record: &TrialRecord) -> String {
+        let mut all = records.to_vec();
+        all.push(record.clone());
+        let verdict = verdict::judge(self.campaign, &all);
+        let arms: Vec<String> = verdict
+            .arms
+            .iter()
+            .map(|arm| {
+                format!(
+                    "{} {}/{} locked up in {:.1} min",
+                    arm.arm, arm.target_lockups, arm.trials, arm.exposed_minutes
+                )
+            })
+            .collect();
+        let needed = verdict
+            .still_needed
+            .and_then(|needed| needed.subject_minutes);
+        let rest = needed.map_or(String::new(), |minutes| {
+            format!("; {minutes:.1} min of survival to go")
+        });
+        format!("  {}; luck {:.2e}{rest}", arms.join(", "), verdict.luck)
+    }
+}
+
+fn show(task: &Task<'_>, standing: &trial::Standing<'_>) {
+    let text = match standing.phase {
+        Phase::Booting => "booting",
+        Phase::SettingUp | Phase::Armed => "setting up",
+        Phase::Loading => "under load",
+        Phase::Ended => "shutting down",
+        Phase::Unfit(_) | Phase::LoadFailed(_) => "failed",
+    };
+    task.set(standing.load_seconds, text);
+}

@@ -1,0 +1,118 @@
+//! The only module that joins paths under the results folder.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+/// Folder of one run: `results/<run-id>/`.
+#[derive(Debug, Clone)]
+pub struct RunDir {
+    root: PathBuf,
+}
+
+impl RunDir {
+    /// A run's folder, which need not exist yet. Made absolute, because children get paths in it
+    /// and have working directories of their own.
+    ///
+    /// # Errors
+    /// When the current directory is gone.
+    pub fn new(root: impl AsRef<Path>) -> Result<Self> {
+        let root = std::path::absolute(root.as_ref())
+            .with_context(|| format!("cannot resolve {}", root.as_ref().display()))?;
+        Ok(Self { root })
+    }
+
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+    /// The run's name: the folder's last part.
+    pub fn id(&self) -> String {
+        self.root
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default()
+    }
+    /// What the run was started with.
+    pub fn manifest(&self) -> PathBuf {
+        self.root.join("run.json")
+    }
+    /// Held by the process that writes into the run.
+    pub fn lock(&self) -> PathBuf {
+        self.root.join("lock")
+    }
+    /// One line per thing that happened.
+    pub fn events(&self) -> PathBuf {
+        self.root.join("events.jsonl")
+    }
+    /// One line per finished trial.
+    pub fn trials(&self) -> PathBuf {
+        self.root.join("trials.jsonl")
+    }
+    /// The verdict for people.
+    pub fn report_text(&self) -> PathBuf {
+        self.root.join("report.txt")
+    }
+    /// The verdict for programs.
+    pub fn report_json(&self) -> PathBuf {
+        self.root.join("report.json")
+    }
+    /// Manifest, config and build log of a kernel that the run used.
+    pub fn build(&self, key: &str) -> PathBuf {
+        self.root.join("builds").join(key)
+    }
+    /// Initramfs of the run's guests, by what they do.
+    pub fn initramfs(&self, task: &str) -> PathBuf {
+        self.root.join(format!("initramfs-{task}.cpio"))
+    }
+    /// Folder of a trial.
+    pub fn trial(&self, id: &str) -> TrialDir {
+        TrialDir {
+            root: self.root.join("trials").join(id),
+        }
+    }
+}
+
+/// Folder of one trial.
+#[derive(Debug, Clone)]
+pub struct TrialDir {
+    root: PathBuf,
+}
+
+impl TrialDir {
+    /// A folder outside any run, for a single boot.
+    pub fn at(root: PathBuf) -> Self {
+        Self { root }
+    }
+    /// The folder itself; QEMU's working directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+    /// What came over ttyS0.
+    pub fn console(&self) -> PathBuf {
+        self.root.join(CONSOLE)
+    }
+    /// What came over ttyS1.
+    pub fn agent(&self) -> PathBuf {
+        self.root.join(AGENT)
+    }
+    /// QEMU's own output.
+    pub fn qemu_log(&self) -> PathBuf {
+        self.root.join("qemu.log")
+    }
+    /// QEMU's command line.
+    pub fn qemu_argv(&self) -> PathBuf {
+        self.root.join("qemu.argv")
+    }
+    /// The trial's record, as in the run's list of trials.
+    pub fn record(&self) -> PathBuf {
+        self.root.join("trial.json")
+    }
+}
+
+/// Console file, relative to the trial's folder.
+pub const CONSOLE: &str = "console.log";
+/// Agent channel, relative to the trial's folder.
+pub const AGENT: &str = "agent.jsonl";
+/// QMP socket, relative to the trial's folder: a socket's path is limited to 107 bytes.
+pub const QMP: &str = "qmp.sock";

@@ -1,0 +1,254 @@
+//! Records of a run on disk: written so that a kill at any moment loses at most the trial under way.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use kverdict_core::campaign::Campaign;
+use kverdict_core::record::TrialRecord;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::commands::Usage;
+use crate::layout::RunDir;
+
+/// Version of [`Manifest`].
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// What a run was started with: `run.json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`SCHEMA_VERSION`].
+    pub schema: u32,
+    /// kverdict's own version.
+    pub kverdict: String,
+    /// Command line that started it.
+    pub argv: Vec<String>,
+    /// When, RFC 3339.
+    pub started: String,
+    /// Host kernel, CPUs and memory.
+    pub host: Host,
+    /// QEMU's version line.
+    pub qemu: String,
+    /// The campaign as resolved.
+    pub campaign: Campaign,
+}
+
+/// The machine that a run was made on.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Host {
+    /// `uname -r`.
+    pub kernel: String,
+    /// Cores that this process may use.
+    pub cores: usize,
+    /// Memory in MiB.
+    pub memory_mib: u64,
+}
+
+impl Host {
+    /// Looks at this machine.
+    pub fn detect() -> Self {
+        let memory = rustix::system::sysinfo();
+        Self {
+            kernel: rustix::system::uname()
+                .release()
+                .to_string_lossy()
+                .into_owned(),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            memory_mib: memory.totalram as u64 * u64::from(memory.mem_unit) / (1 << 20),
+        }
+    }
+}
+
+/// A run that this process may write into; the lock is held until it is dropped.
+#[derive(Debug)]
+pub struct Run {
+    dir: RunDir,
+    _lock: File,
+    events: File,
+    trials: File,
+}
+
+impl Run {
+    /// Makes the folder of a new run.
+    ///
+    /// # Errors
+    /// When it exists, or cannot be written.
+    pub fn create(dir: RunDir, manifest: &Manifest) -> Result<Self> {
+        fs::create_dir_all(dir.root()).with_context(|| {
+            format!(
+                "cannot create {}; choose another place with --results",
+                dir.root().display()
+            )
+        })?;
+        if dir.manifest().exists() {
+            bail!(
+                "{} exists already; continue it with --resume",
+                dir.root().display()
+            );
+        }
+        let run = Self::open(dir)?;
+        replace(&run.dir.manifest(), &serde_json::to_vec_pretty(manifest)?)?;
+        Ok(run)
+    }
+
+    /// Continues a run: gives what it was started with, and the trials that are finished.
+    ///
+    /// # Errors
+    /// When it does not exist, another process writes into it, or a record cannot be read.
+    pub fn resume(dir: RunDir) -> Result<(Self, Manifest, Vec<TrialRecord>)> {
+        let (manifest, records) = read(&dir)?;
+        drop_torn_line(&dir.trials())?;
+        Ok((Self::open(dir)?, manifest, records))
+    }
+
+    fn open(dir: RunDir) -> Result<Self> {
+        let lock = open_for_append(&dir.lock())?;
+        if lock.try_lock().is_err() {
+            bail!(
+                "another kverdict is writing into {}; wait for it or stop it",
+                dir.root().display()
+            );
+        }
+        let events = open_for_append(&dir.events())?;
+        let trials = open_for_append(&dir.trials())?;
+        Ok(Self {
+            dir,
+            _lock: lock,
+            events,
+            trials,
+        })
+    }
+
+    /// The run's folder.
+    pub fn dir(&self) -> &RunDir {
+        &self.dir
+    }
+
+    /// Notes that something happened. Failing to is no reason to stop a run.
+    pub fn event(&mut self, what: &str, detail: serde_json::Value) {
+        let line = json!({"time": now(), "event": what, "detail": detail});
+        let _ = writeln!(self.events, "{line}");
+    }
+
+    /// Stores a finished trial for good, first in its own folder, then in the run's list.
+    ///
+    /// # Errors
+    /// When the disk does not take it; the list is left without a torn line.
+    pub fn record(&mut self, record: &TrialRecord) -> Result<()> {
+        let own = self.dir.trial(&record.id).record();
+        replace(&own, &serde_json::to_vec_pretty(record)?)?;
+        let mut line = serde_json::to_vec(record)?;
+        line.push(b'\n');
+        let path = self.dir.trials();
+        let before = self.trials.metadata()?.len();
+        let written = self
+            .trials
+            .write_all(&line)
+            .and_then(|()| self.trials.sync_data());
+        if let Err(error) = written {
+            let _ = self.trials.set_len(before);
+            return Err(error)
+                .with_context(|| format!("cannot write {}; is the disk full?", path.display()));
+        }
+        Ok(())
+    }
+}
+
+/// Reads a run without writing into it.
+///
+/// # Errors
+/// When there is no run, or its records are of another version or damaged (names file and line).
+pub fn read(dir: &RunDir) -> Result<(Manifest, Vec<TrialRecord>)> {
+    let path = dir.manifest();
+    let text = fs::read_to_string(&path).map_err(|error| {
+        Usage(format!(
+            "{} is no run: cannot read {}: {error}",
+            dir.root().display(),
+            path.display()
+        ))
+    })?;
+    let manifest: Manifest =
+        serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))?;
+    if manifest.schema != SCHEMA_VERSION {
+        bail!(
+            "{} has schema {}, this kverdict reads {SCHEMA_VERSION}",
+            path.display(),
+            manifest.schema
+        );
+    }
+    Ok((manifest, read_trials(&dir.trials())?))
+}
+
+fn read_trials(path: &Path) -> Result<Vec<TrialRecord>> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    };
+    let mut records = Vec::new();
+    for (index, line) in text.split_inclusive('\n').enumerate() {
+        match serde_json::from_str(line) {
+            Ok(record) => records.push(record),
+            // The write that a kill or a full disk cut short; its trial runs again.
+            Err(_) if !line.ends_with('\n') => {}
+            Err(error) => bail!("{}:{}: damaged record: {error}", path.display(), index + 1),
+        }
+    }
+    Ok(records)
+}
+
+fn drop_torn_line(path: &Path) -> Result<()> {
+    let Ok(bytes) = fs::read(path) else {
+        return Ok(());
+    };
+    let whole = bytes
+        .iter()
+        .rposition(|&byte| byte == b'\n')
+        .map_or(0, |at| at + 1);
+    if whole < bytes.len() {
+        OpenOptions::new()
+            .write(true)
+            .open(path)?
+            .set_len(whole as u64)?;
+    }
+    Ok(())
+}
+
+/// Writes a file by a temporary one beside it, so that it is there whole or not at all.
+///
+/// # Errors
+/// When the folder cannot be written.
+pub fn replace(path: &Path, content: &[u8]) -> Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let write = || -> io::Result<()> {
+        fs::create_dir_all(dir)?;
+        let mut file = tempfile::NamedTempFile::new_in(dir)?;
+        file.write_all(content)?;
+        file.as_file().sync_data()?;
+        file.persist(path)?;
+        Ok(())
+    };
+    write().with_context(|| {
+        format!(
+            "cannot write {}; is the disk full or read-only?",
+            path.display()
+        )
+    })
+}
+
+fn open_for_append(path: &Path) -> Result<File> {
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// The time, RFC 3339 in UTC.
+pub fn now() -> String {
+    jiff::Timestamp::now()
+        .strftime("%Y-%m-%dT%H:%M:%SZ")
+        .to_string()
+}

@@ -1,0 +1,348 @@
+//! One trial: boot a kernel, watch console and agent, end it, and say what was seen.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use kverdict_core::campaign::Policy;
+use kverdict_core::console::{ConsoleFindings, Outcome, Scanner};
+use kverdict_core::record::{self, Timing, TrialRecord};
+
+use crate::agent_channel::{AgentChannel, Phase};
+use crate::layout::TrialDir;
+use crate::process::{self, Child, Interrupted, Job};
+use crate::qemu::{self, Machine};
+use crate::store;
+use crate::tail::Tail;
+
+/// A console beyond this is a flood: the guest is stopped.
+const CONSOLE_LIMIT_BYTES: u64 = 64 << 20;
+/// After a fatal report that is complete, or once the target is proven, more of the same may follow.
+const COMPLETE_GRACE: Duration = Duration::from_secs(1);
+/// A fatal report that is not complete gets so long: the other side of a deadlock is reported by a
+/// detector of its own, up to a watchdog period later.
+const INCOMPLETE_GRACE: Duration = Duration::from_secs(20);
+/// Guest time may run slower than the host's when the host is busy; beyond this factor the load
+/// is taken for stuck.
+const LOAD_SLOWNESS_LIMIT: u32 = 3;
+/// Guest seconds that the load may go on after its time, for the roll call of all CPUs.
+const OVERDUE_SECONDS: u32 = 30;
+
+/// What makes one trial.
+#[derive(Debug)]
+pub struct TrialSpec<'a> {
+    /// `<number>-<arm>`.
+    pub id: String,
+    /// Position in the run's order, from 1.
+    pub number: u32,
+    /// Name of the arm.
+    pub arm: String,
+    /// Key of the kernel.
+    pub build: String,
+    /// Folder, which must not exist yet.
+    pub dir: TrialDir,
+    /// The guest.
+    pub machine: Machine<'a>,
+    /// Name of the lockup signature that counts as the target.
+    pub signature: &'a str,
+    /// Deadlines.
+    pub policy: &'a Policy,
+}
+
+/// Where a trial stands, for the progress display.
+#[derive(Debug, Clone)]
+pub struct Standing<'a> {
+    /// How far the guest has come.
+    pub phase: &'a Phase,
+    /// Seconds under load so far.
+    pub load_seconds: u64,
+}
+
+/// Why the harness ended a guest, or that it ended by itself.
+#[derive(Debug, Clone, PartialEq)]
+enum End {
+    Exited,
+    ConsoleReport,
+    Flood,
+    NoHello,
+    SetUpTooLong,
+    Silent,
+    LoadTooLong,
+    ShutdownTooLong,
+}
+
+/// Runs a trial to its end.
+///
+/// # Errors
+/// Trouble of the host only (QEMU missing, disk full), or [`Interrupted`]; whatever the guest does
+/// is an outcome.
+pub fn run(spec: &TrialSpec<'_>, watch: &mut dyn FnMut(Standing<'_>)) -> Result<TrialRecord> {
+    // A folder without a record is what a killed run left of this trial.
+    let _ = fs::remove_dir_all(spec.dir.root());
+    fs::create_dir_all(spec.dir.root())
+        .with_context(|| format!("cannot create {}", spec.dir.root().display()))?;
+    let started = store::now();
+    let mut watcher = Watcher::start(spec)?;
+    let end = watcher.follow_to_the_end(watch)?;
+    Ok(watcher.into_record(started, &end))
+}
+
+struct Watcher<'a> {
+    spec: &'a TrialSpec<'a>,
+    child: Child,
+    console: Tail,
+    scanner: Scanner,
+    agent: AgentChannel,
+    start: Instant,
+    hello: Option<Duration>,
+    last_word: Instant,
+    messages: u64,
+    ended_at: Option<Instant>,
+    report_at: Option<Instant>,
+    complete_at: Option<Instant>,
+}
+
+impl<'a> Watcher<'a> {
+    fn start(spec: &'a TrialSpec<'a>) -> Result<Self> {
+        let argv = spec.machine.argv();
+        // Long enough for every phase's own deadline to come first.
+        let limit = Duration::from_secs(
+            u64::from(spec.policy.boot_deadline_seconds)
+                + u64::from(spec.policy.load_seconds) * u64::from(LOAD_SLOWNESS_LIMIT)
+                + u64::from(spec.policy.shutdown_deadline_seconds)
+                + 600,
+        );
+        let job = Job::new(qemu::QEMU, limit)
+            .args(&argv)
+            .dir(spec.dir.root())
+            .log(spec.dir.qemu_log());
+        store::replace(
+            &spec.dir.qemu_argv(),
+            format!("{}\n", job.shell_line()).as_bytes(),
+        )?;
+        let start = Instant::now();
+        Ok(Self {
+            spec,
+            child: job.start()?,
+            console: Tail::new(spec.dir.console()),
+            scanner: Scanner::new(),
+            agent: AgentChannel::new(Tail::new(spec.dir.agent())),
+            start,
+            hello: None,
+            last_word: start,
+            messages: 0,
+            ended_at: None,
+            report_at: None,
+            complete_at: None,
+        })
+    }
+
+    fn follow_to_the_end(&mut self, watch: &mut dyn FnMut(Standing<'_>)) -> Result<End> {
+        loop {
+            let exited = self.child.try_wait()?.is_some();
+            self.take_in()?;
+            if exited {
+                // What was written between the last look and the exit.
+                self.take_in()?;
+                return Ok(End::Exited);
+            }
+            if process::interrupted() {
+                self.child.kill();
+                return Err(Interrupted.into());
+            }
+            if let Some(end) = self.time_to_stop() {
+                self.child.kill();
+                self.take_in()?;
+                return Ok(end);
+            }
+            watch(Standing {
+                phase: &self.agent.phase,
+                load_seconds: self.agent.load_ms() / 1000,
+            });
+            std::thread::sleep(process::POLL_INTERVAL);
+        }
+    }
+
+    fn take_in(&mut self) -> Result<()> {
+        let scanner = &mut self.scanner;
+        self.console.follow(|bytes| scanner.feed(bytes))?;
+        self.agent.follow()?;
+        if self.agent.messages > self.messages {
+            self.messages = self.agent.messages;
+            self.last_word = Instant::now();
+        }
+        if self.hello.is_none() && self.agent.release.is_some() {
+            self.hello = Some(self.start.elapsed());
+        }
+        if self.agent.phase == Phase::Ended {
+            self.ended_at.get_or_insert_with(Instant::now);
+        }
+        let terminal = self.scanner.terminal();
+        if terminal.is_some() || self.scanner.target_complete() {
+            self.report_at.get_or_insert_with(Instant::now);
+        }
+        if terminal.is_some_and(|report| report.complete) || self.scanner.target_complete() {
+            self.complete_at.get_or_insert_with(Instant::now);
+        }
+        Ok(())
+    }
+
+    fn time_to_stop(&self) -> Option<End> {
+        let policy = self.spec.policy;
+        let seconds = |count: u32| Duration::from_secs(u64::from(count));
+        if self.console.read_bytes() > CONSOLE_LIMIT_BYTES {
+            return Some(End::Flood);
+        }
+        if self
+            .complete_at
+            .is_some_and(|at| at.elapsed() > COMPLETE_GRACE)
+            || self
+                .report_at
+                .is_some_and(|at| at.elapsed() > INCOMPLETE_GRACE)
+        {
+            return Some(End::ConsoleReport);
+        }
+        if self
+            .ended_at
+            .is_some_and(|at| at.elapsed() > seconds(policy.shutdown_deadline_seconds))
+        {
+            return Some(End::ShutdownTooLong);
+        }
+        match self.agent.phase {
+            Phase::Booting | Phase::SettingUp | Phase::Armed => {
+                let late = self.start.elapsed() > seconds(policy.boot_deadline_seconds);
+                late.then_some(if self.hello.is_none() {
+                    End::NoHello
+                } else {
+                    End::SetUpTooLong
+                })
+            }
+            Phase::Loading => {
+                if self.last_word.elapsed() > seconds(policy.silence_seconds) {
+                    return Some(End::Silent);
+                }
+                // The agent's timer may sit on a CPU that is gone while its heartbeats go on.
+                let overdue =
+                    self.agent.load_ms() / 1000 > u64::from(policy.load_seconds + OVERDUE_SECONDS);
+                let limit = seconds(policy.boot_deadline_seconds)
+                    + seconds(policy.load_seconds) * LOAD_SLOWNESS_LIMIT;
+                (overdue || self.start.elapsed() > limit).then_some(End::LoadTooLong)
+            }
+            // These end in a power-off, for which there is the shutdown's deadline.
+            Phase::Ended => None,
+            Phase::Unfit(_) | Phase::LoadFailed(_) => {
+                let late = self.last_word.elapsed() > seconds(policy.shutdown_deadline_seconds);
+                late.then_some(End::ShutdownTooLong)
+            }
+        }
+    }
+
+    fn into_record(self, started: String, end: &End) -> TrialRecord {
+        let total = self.start.elapsed();
+        let findings = self.scanner.finish();
+        let (outcome, title) = classify(&findings, &self.agent, end);
+        let load_to_report_ms = findings
+            .worst_report()
+            .and_then(|report| report.time_us)
+            .zip(self.agent.load_started_ms())
+            .map(|(report_us, load_ms)| (report_us / 1000).saturating_sub(load_ms));
+        let signature = findings
+            .signature
+            .as_ref()
+            .filter(|finding| finding.name == self.spec.signature)
+            .map(|finding| finding.matched);
+        TrialRecord {
+            schema: record::SCHEMA_VERSION,
+            id: self.spec.id.clone(),
+            number: self.spec.number,
+            arm: self.spec.arm.clone(),
+            build: self.spec.build.clone(),
+            started,
+            outcome,
+            title,
+            signature,
+            exposure: self.agent.exposure(),
+            detectors: self.agent.detectors,
+            refused_settings: self.agent.refused_settings,
+            timing: Timing {
+                hello_ms: self.hello.map(|time| time.as_millis() as u64),
+                total_ms: total.as_millis() as u64,
+                load_to_report_ms,
+            },
+            console: findings,
+        }
+    }
+}
+
+/// The one place that says which layer wins: a failure that the kernel named itself, then what the
+/// agent said, then how the guest ended. A mere warning on the console does not hide a hang.
+fn classify(findings: &ConsoleFindings, agent: &AgentChannel, end: &End) -> (Outcome, String) {
+    let console = |findings: &ConsoleFindings| {
+        (
+            findings.outcome,
+            findings.title().unwrap_or_default().to_owned(),
+        )
+    };
+    if *end == End::Flood {
+        let text = format!("console wrote more than {} MiB", CONSOLE_LIMIT_BYTES >> 20);
+        return (Outcome::ConsoleFlood, text);
+    }
+    if findings.outcome.is_fatal() {
+        return console(findings);
+    }
+    let (outcome, title) = match &agent.phase {
+        Phase::Unfit(why) => (Outcome::Unfit, why.clone()),
+        Phase::LoadFailed(why) => (Outcome::LoadFailure, why.clone()),
+        Phase::Booting => (Outcome::BootFailure, boot_failure(findings, end)),
+        Phase::SettingUp | Phase::Armed => match end {
+            End::Exited => (
+                Outcome::UnexpectedExit,
+                "the guest ended before its load started".into(),
+            ),
+            _ => (
+                Outcome::LoadFailure,
+                "the load did not start in time".into(),
+            ),
+        },
+        Phase::Loading => match end {
+            End::Exited => (Outcome::UnexpectedExit, "the guest ended under load".into()),
+            End::LoadTooLong => (
+                Outcome::SilentHang,
+                "the load went on far beyond its time".into(),
+            ),
+            _ => (
+                Outcome::SilentHang,
+                format!(
+                    "no word from the agent after {} s of load",
+                    agent.load_ms() / 1000
+                ),
+            ),
+        },
+        Phase::Ended if !agent.silent_cpus.is_empty() => (
+            Outcome::SilentHang,
+            format!(
+                "CPUs {:?} did not answer the roll call after the load",
+                agent.silent_cpus
+            ),
+        ),
+        Phase::Ended => match end {
+            End::Exited => return console(findings),
+            _ => (Outcome::SilentHang, "the guest did not power off".into()),
+        },
+    };
+    (outcome, title)
+}
+
+fn boot_failure(findings: &ConsoleFindings, end: &End) -> String {
+    let last = findings
+        .boot_markers
+        .last_kernel_line
+        .as_ref()
+        .map_or("nothing", |line| line.text.as_str());
+    match end {
+        End::Exited => {
+            format!("the guest ended before the agent said hello; the console's last line: {last}")
+        }
+        _ => format!("no hello from the agent in time; the console's last line: {last}"),
+    }
+}

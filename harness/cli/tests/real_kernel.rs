@@ -1,0 +1,197 @@
+//! The real thing: builds Debian's kernel, boots it in QEMU, and sees it lock up.
+//!
+//! Slow, so ignored by default; `cargo xtask test` runs them one after the other. They share the
+//! user's cache of built kernels, so the first one pays for the build.
+
+mod support;
+
+use std::time::Duration;
+
+use support::{Verify, qemu_processes, wait_until};
+
+/// The whole claim in small: the control locks up on the console with both sides of the deadlock,
+/// the subject survives the same load, and the verdict says so.
+#[test]
+#[ignore = "builds and boots real kernels"]
+fn t1_the_defect_locks_up_on_the_console_and_the_fix_survives() {
+    let run = Verify::new()
+        .replace("min_control_lockups: 3", "min_control_lockups: 1")
+        .replace("alpha: 0.01", "alpha: 0.2")
+        .run();
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let report = run.report();
+    assert_eq!(report["verdict"]["conclusion"], "verified");
+    let arms = &report["verdict"]["arms"];
+    assert!(arms[0]["target_lockups"].as_u64() >= Some(1), "{arms:#}");
+    assert_eq!(arms[1]["target_lockups"], 0, "{arms:#}");
+    assert!(arms[1]["survived"].as_u64() >= Some(1), "{arms:#}");
+    // Both sides really ran, in both arms.
+    for arm in arms.as_array().unwrap() {
+        for counter in [
+            "swaps_per_minute",
+            "active_balances_per_minute",
+            "meetings_per_minute",
+        ] {
+            assert!(arm[counter].as_f64() > Some(0.0), "{counter}: {arm:#}");
+        }
+    }
+    // The console says so by itself, and the evidence quotes both stacks.
+    let trial = report["evidence"]["trial"].as_str().unwrap();
+    let console = run.trial_file(trial, "console.log");
+    assert!(console.contains("hard LOCKUP on cpu"), "{trial}");
+    let evidence = report["evidence"]["text"].as_str().unwrap();
+    for function in [
+        "stop_one_cpu_nowait",
+        "stop_two_cpus",
+        "try_to_wake_up",
+        "migrate_swap",
+    ] {
+        assert!(
+            evidence.contains(function),
+            "{function} is not quoted:\n{evidence}"
+        );
+    }
+    // Reports are a function of the records.
+    let again = run.kverdict(&["report", run.dir().to_str().unwrap(), "--json"]);
+    assert_eq!(again.code, Some(0));
+    let again: serde_json::Value = serde_json::from_str(&again.stdout).unwrap();
+    assert_eq!(again["verdict"], report["verdict"]);
+}
+
+/// The same kernels in the wrong roles: the "fixed" arm locks up.
+#[test]
+#[ignore = "boots real kernels"]
+fn t2_swapped_kernels_are_refuted_and_named() {
+    let run = Verify::new()
+        .replace("role: control", "role: x")
+        .replace("role: subject", "role: control")
+        .replace("role: x", "role: subject")
+        .run();
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    let report = run.report();
+    assert_eq!(report["verdict"]["conclusion"], "refuted");
+    assert!(run.stdout.contains("look swapped"), "{}", run.stdout);
+}
+
+/// kill -9 in the middle of a trial: no guest survives, nothing recorded is lost, and the run goes on.
+#[test]
+#[ignore = "boots real kernels"]
+fn t3_a_killed_run_leaves_no_guest_and_resumes() {
+    let verify = Verify::new()
+        .replace("load_seconds: 90", "load_seconds: 5")
+        .replace("max_trials_per_arm: 30", "max_trials_per_arm: 1");
+    let mut child = verify.spawn();
+    wait_until(Duration::from_secs(120), "the second trial runs", || {
+        verify.trials().lines().count() == 1 && !qemu_processes(&verify.scratch()).is_empty()
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    wait_until(Duration::from_secs(5), "QEMU is gone", || {
+        qemu_processes(&verify.scratch()).is_empty()
+    });
+    let before = verify.trials();
+    let run = verify.resume();
+    assert_eq!(
+        run.code,
+        Some(125),
+        "one trial each decides nothing: {}",
+        run.stderr
+    );
+    let after = verify.trials();
+    assert!(after.starts_with(&before), "what was recorded was changed");
+    assert_eq!(after.lines().count(), 2);
+}
+
+/// Ctrl-C: guests stop, records stay, and the way to go on is printed.
+#[test]
+#[ignore = "boots real kernels"]
+fn t4_an_interrupt_stops_the_guest_and_says_how_to_go_on() {
+    let verify = Verify::new();
+    let child = verify.spawn();
+    wait_until(Duration::from_secs(120), "a guest runs", || {
+        !qemu_processes(&verify.scratch()).is_empty()
+    });
+    let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{stderr}");
+    assert!(stderr.contains("--resume"), "{stderr}");
+    assert!(qemu_processes(&verify.scratch()).is_empty());
+}
+
+/// Guests that are not what was asked for, and kernels that do not get there: an outcome each.
+#[test]
+#[ignore = "boots real kernels"]
+fn t5_every_way_not_to_get_there_has_its_own_outcome() {
+    let cases = [
+        (
+            "numa_balancing: 1",
+            "numa_balancing: 0",
+            "unfit",
+            "numa_balancing",
+        ),
+        ("- lpj=3000000", "- numa=off", "unfit", "nodes"),
+        ("- lpj=3000000", "- rdinit=/nowhere", "boot-failure", ""),
+        ("- lpj=3000000", "- maxcpus=3", "unfit", "cpus"),
+    ];
+    for (from, to, outcome, word) in cases {
+        let run = Verify::new()
+            .replace("max_trials_per_arm: 30", "max_trials_per_arm: 1")
+            .replace(from, to)
+            .run();
+        assert_eq!(run.code, Some(125), "{to}: {}", run.stderr);
+        for record in run.records() {
+            assert_eq!(record["outcome"], outcome, "{to}: {}", record["title"]);
+            assert!(
+                record["title"].as_str().unwrap().contains(word),
+                "{to}: {}",
+                record["title"]
+            );
+        }
+        assert!(qemu_processes(run.dir()).is_empty(), "{to}");
+    }
+}
+
+/// The agent's words are stored as they came, hello first, and the heartbeats count.
+#[test]
+#[ignore = "boots real kernels"]
+fn t6_the_agent_reports_and_its_words_are_kept() {
+    let run = Verify::new()
+        .replace("load_seconds: 90", "load_seconds: 8")
+        .replace("max_trials_per_arm: 30", "max_trials_per_arm: 1")
+        .run();
+    let records = run.records();
+    assert_eq!(records.len(), 2);
+    for record in records {
+        assert!(
+            record["timing"]["hello_ms"].as_u64() > Some(0),
+            "{record:#}"
+        );
+        assert!(
+            record["exposure"]["heartbeats"].as_u64() >= Some(5),
+            "{record:#}"
+        );
+        assert!(
+            record["exposure"]["counters"]["packets"].as_u64() > Some(10_000),
+            "{record:#}"
+        );
+        let agent = run.trial_file(record["id"].as_str().unwrap(), "agent.jsonl");
+        let types: Vec<String> = agent
+            .lines()
+            .map(|line| {
+                serde_json::from_str::<serde_json::Value>(line).unwrap()["type"]
+                    .as_str()
+                    .unwrap()
+                    .to_owned()
+            })
+            .collect();
+        assert_eq!(types[0], "hello");
+        for kind in ["armed", "load-started", "heartbeat"] {
+            assert!(
+                types.iter().any(|t| t == kind),
+                "{kind} is missing in {types:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Running kverdict on campaigns derived from the one that comes with it.
+
+use std::cell::RefCell;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+const CAMPAIGN: &str = include_str!("../../../../configs/migrate-swap.yaml");
+
+/// A `kverdict verify` in a folder of its own.
+pub struct Verify {
+    campaign: String,
+    scratch: tempfile::TempDir,
+    written: RefCell<bool>,
+}
+
+/// What it did.
+pub struct Run {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+    dir: PathBuf,
+    _scratch: Option<tempfile::TempDir>,
+}
+
+impl Verify {
+    pub fn new() -> Self {
+        Self {
+            campaign: CAMPAIGN.to_owned(),
+            scratch: tempfile::tempdir().unwrap(),
+            written: RefCell::new(false),
+        }
+    }
+
+    /// Changes the campaign's text; the old text has to be there.
+    pub fn replace(mut self, from: &str, to: &str) -> Self {
+        assert!(
+            self.campaign.contains(from),
+            "`{from}` is not in the campaign"
+        );
+        self.campaign = self.campaign.replace(from, to);
+        self
+    }
+
+    pub fn scratch(&self) -> PathBuf {
+        self.scratch.path().to_owned()
+    }
+
+    pub fn spawn(&self) -> Child {
+        self.command(&["verify", "campaign.yaml", "--json"])
+            .spawn()
+            .unwrap()
+    }
+
+    pub fn run(self) -> Run {
+        let output = self
+            .command(&["verify", "campaign.yaml", "--json"])
+            .output()
+            .unwrap();
+        let dir = self.run_dir();
+        Run::new(output, dir, Some(self.scratch))
+    }
+
+    pub fn resume(&self) -> Run {
+        let dir = self.run_dir();
+        let output = self
+            .command(&["verify", "--resume", dir.to_str().unwrap(), "--json"])
+            .output()
+            .unwrap();
+        Run::new(output, dir, None)
+    }
+
+    /// The run's list of finished trials; empty before there is one.
+    pub fn trials(&self) -> String {
+        let results = self.scratch.path().join("results");
+        if !results.exists() {
+            return String::new();
+        }
+        fs::read_to_string(self.run_dir().join("trials.jsonl")).unwrap_or_default()
+    }
+
+    fn run_dir(&self) -> PathBuf {
+        let results = self.scratch.path().join("results");
+        let mut runs: Vec<PathBuf> = fs::read_dir(&results)
+            .unwrap_or_else(|_| panic!("no run was started"))
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        assert_eq!(runs.len(), 1, "one run was expected");
+        runs.remove(0)
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        if !self.written.replace(true) {
+            fs::write(self.scratch.path().join("campaign.yaml"), &self.campaign).unwrap();
+        }
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kverdict"));
+        command
+            .args(args)
+            .current_dir(self.scratch.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+}
+
+impl Run {
+    fn new(output: std::process::Output, dir: PathBuf, scratch: Option<tempfile::TempDir>) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            dir,
+            _scratch: scratch,
+        }
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub fn report(&self) -> Value {
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|_| panic!("no report:\n{}\n{}", self.stdout, self.stderr))
+    }
+
+    pub fn records(&self) -> Vec<Value> {
+        let text = fs::read_to_string(self.dir.join("trials.jsonl")).unwrap();
+        let records: Vec<Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert!(!records.is_empty(), "no trial was run");
+        records
+    }
+
+    pub fn trial_file(&self, trial: &str, name: &str) -> String {
+        let path = self.dir.join("trials").join(trial).join(name);
+        String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned()
+    }
+
+    pub fn kverdict(&self, args: &[&str]) -> Run {
+        let output = Command::new(env!("CARGO_BIN_EXE_kverdict"))
+            .args(args)
+            .output()
+            .unwrap();
+        Run::new(output, self.dir.clone(), None)
+    }
+}
+
+/// Command lines of the QEMU processes that work in or below `dir`.
+pub fn qemu_processes(dir: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let comm = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+        let cwd = fs::read_link(entry.path().join("cwd")).unwrap_or_default();
+        if comm.starts_with("qemu-system") && cwd.starts_with(dir) {
+            found.push(
+                String::from_utf8_lossy(
+                    &fs::read(entry.path().join("cmdline")).unwrap_or_default(),
+                )
+                .replace('\0', " "),
+            );
+        }
+    }
+    found
+}
+
+/// Waits for a condition; fails the test when it does not come true in time.
+pub fn wait_until(limit: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + limit;
+    while !condition() {
+        assert!(Instant::now() < end, "waited {} s: {what}", limit.as_secs());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}

@@ -1,0 +1,354 @@
+//! A campaign: which kernels are compared, in which guest, under which load, and when it is decided.
+
+use std::collections::BTreeMap;
+
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::console::signature::SIGNATURES;
+use crate::load::LoadSpec;
+use crate::protocol::{GuestPlan, Task, Topology};
+use crate::yaml::{self, Problem, Problems};
+
+/// Version of the campaign format.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// A campaign as its YAML file states it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Campaign {
+    /// Version of this format: 1.
+    #[schemars(range(min = 1, max = 1))]
+    pub schema: u32,
+    /// Short name, used in run ids.
+    #[schemars(regex(pattern = r"^[a-z0-9][a-z0-9.-]{0,63}$"))]
+    pub name: String,
+    /// What it shows and why, for people.
+    #[serde(default)]
+    pub about: String,
+    /// Name of the lockup signature that the fix is about.
+    pub signature: String,
+    /// The sides of the comparison, by name.
+    #[schemars(length(min = 2, max = 2))]
+    pub arms: BTreeMap<String, Arm>,
+    /// The virtual machine.
+    pub guest: Guest,
+    /// What the agent sets before the load starts.
+    #[serde(default)]
+    pub tuning: Tuning,
+    /// What runs in the guest.
+    pub load: LoadSpec,
+    /// How long, how often, and when it is decided.
+    pub policy: Policy,
+}
+
+/// One side of the comparison.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Arm {
+    /// What the arm is there for.
+    pub role: Role,
+    /// Name of a catalogue entry.
+    pub kernel: String,
+    /// Patches to apply, in order: names from the catalogue, or paths of unified diffs.
+    #[serde(default)]
+    pub apply: Vec<String>,
+    /// Patches to take out, in order.
+    #[serde(default)]
+    pub revert: Vec<String>,
+}
+
+/// What an arm is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Has the bug, and has to show it: without that nothing is proven.
+    Control,
+    /// Has the fix, and has to survive.
+    Subject,
+}
+
+/// The virtual machine of every trial.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Guest {
+    /// NUMA nodes in order.
+    #[schemars(length(min = 1, max = 8))]
+    pub nodes: Vec<Node>,
+    /// Distance between different nodes, as ACPI's SLIT counts it (10: local).
+    #[serde(default = "default_distance")]
+    #[schemars(range(min = 11, max = 254))]
+    pub distance: u8,
+    /// How the guest's instructions run.
+    #[serde(default)]
+    pub accelerator: Accelerator,
+    /// QEMU machine type.
+    #[serde(default = "default_machine")]
+    pub machine: String,
+    /// QEMU CPU model; under KVM always `host`.
+    #[serde(default = "default_cpu_model")]
+    pub cpu_model: String,
+    /// Words added to the kernel's cmdline.
+    #[serde(default)]
+    pub cmdline: Vec<String>,
+}
+
+fn default_distance() -> u8 {
+    20
+}
+fn default_machine() -> String {
+    "pc".to_owned()
+}
+fn default_cpu_model() -> String {
+    "max".to_owned()
+}
+
+/// A NUMA node of the guest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Node {
+    /// vCPUs, numbered on from the node before.
+    #[schemars(range(min = 1, max = 64))]
+    pub cpus: u32,
+    /// Memory in MiB.
+    #[schemars(range(min = 64, max = 1048576))]
+    pub memory_mib: u32,
+}
+
+/// How the guest's instructions run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Accelerator {
+    /// KVM if a probe boot under it succeeds, TCG otherwise.
+    #[default]
+    Auto,
+    /// Hardware virtualization.
+    Kvm,
+    /// QEMU's translator, multi-threaded.
+    Tcg,
+}
+
+/// Settings that the agent makes in the running guest, equally in every arm.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tuning {
+    /// Dotted sysctl names and their values, in order.
+    #[serde(default)]
+    pub sysctls: IndexMap<String, Setting>,
+    /// Scheduler features to switch, such as `NO_TTWU_QUEUE`.
+    #[serde(default)]
+    pub sched_features: Vec<String>,
+    /// Files under /proc or /sys and what is written to them, in order; `*` matches in a path, and
+    /// a value like `|=0x800` sets bits.
+    #[serde(default)]
+    pub files: IndexMap<String, Setting>,
+    /// Like `files`, but written again and again, because the kernel changes them by itself.
+    #[serde(default)]
+    pub hold: IndexMap<String, Setting>,
+}
+
+/// A number or a text to be written into a file of the guest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Setting {
+    /// A whole number.
+    Number(i64),
+    /// Anything else, verbatim.
+    Text(String),
+}
+
+impl std::fmt::Display for Setting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Text(text) => text.fmt(f),
+        }
+    }
+}
+
+/// When a trial ends and when the campaign is decided.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// Load in one trial that does not lock up, in seconds of guest time.
+    #[schemars(range(min = 1, max = 86400))]
+    pub load_seconds: u32,
+    /// From QEMU's start to the agent's armed message, in seconds of host time.
+    #[serde(default = "default_boot_deadline")]
+    #[schemars(range(min = 1, max = 3600))]
+    pub boot_deadline_seconds: u32,
+    /// From the end of the load to QEMU's exit, in seconds of host time.
+    #[serde(default = "default_shutdown_deadline")]
+    #[schemars(range(min = 1, max = 600))]
+    pub shutdown_deadline_seconds: u32,
+    /// No word from the agent for so long is a silent hang, in seconds of host time.
+    #[serde(default = "default_silence")]
+    #[schemars(range(min = 5, max = 600))]
+    pub silence_seconds: u32,
+    /// Probability below which the subject's survival does not count as luck.
+    #[serde(default = "default_alpha")]
+    #[schemars(range(min = 0.000001, max = 0.2))]
+    pub alpha: f64,
+    /// Target lockups that the control has to show.
+    #[serde(default = "default_lockups")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub min_control_lockups: u32,
+    /// Trials per arm after which an undecided campaign ends.
+    #[serde(default = "default_trials")]
+    #[schemars(range(min = 1, max = 100000))]
+    pub max_trials_per_arm: u32,
+    /// How often both sides of the race have to run for a trial's time to count.
+    #[serde(default)]
+    pub min_exposure: MinExposure,
+}
+
+fn default_boot_deadline() -> u32 {
+    60
+}
+fn default_shutdown_deadline() -> u32 {
+    20
+}
+fn default_silence() -> u32 {
+    30
+}
+fn default_alpha() -> f64 {
+    0.01
+}
+fn default_lockups() -> u32 {
+    3
+}
+fn default_trials() -> u32 {
+    40
+}
+
+/// Rates below which a trial was not exposed. A counter that the kernel does not have is not
+/// asked for, but then the report says so.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MinExposure {
+    /// NUMA swaps per minute of load (side B of the race).
+    #[serde(default)]
+    #[schemars(range(min = 0.0, max = 1000000.0))]
+    pub swaps_per_minute: f64,
+    /// Active balances per minute of load (side A of the race).
+    #[serde(default)]
+    #[schemars(range(min = 0.0, max = 1000000.0))]
+    pub active_balances_per_minute: f64,
+    /// Amplifier's meetings per minute: both sides in flight for the same pair of CPUs.
+    #[serde(default)]
+    #[schemars(range(min = 0.0, max = 1000000.0))]
+    pub meetings_per_minute: f64,
+}
+
+impl Campaign {
+    /// Parses a campaign file and checks everything that needs no other file.
+    ///
+    /// # Errors
+    /// All problems together.
+    pub fn parse(file: &str, text: &str) -> Result<Self, Problems> {
+        let campaign: Self = yaml::parse(file, text)?;
+        let problems = campaign.problems();
+        if problems.is_empty() {
+            Ok(campaign)
+        } else {
+            Err(Problems {
+                file: file.to_owned(),
+                problems,
+            })
+        }
+    }
+
+    fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        for role in [Role::Control, Role::Subject] {
+            let count = self.arms.values().filter(|arm| arm.role == role).count();
+            if count != 1 {
+                let text = format!("{count} arms have the role `{role}`; exactly one must");
+                problems.push(Problem::new("arms", text));
+            }
+        }
+        let nodes = self.guest.nodes.len();
+        if nodes < 2 {
+            let text = "one node: NUMA balancing needs at least two; add a node";
+            problems.push(Problem::new("guest.nodes", text));
+        }
+        if self.load.node as usize >= nodes {
+            let text = format!(
+                "node {} does not exist; the guest has nodes 0 to {}",
+                self.load.node,
+                nodes - 1
+            );
+            problems.push(Problem::new("load.node", text));
+        }
+        if !self.load.pollers.ring_slots.is_power_of_two() {
+            let text = format!("{} is not a power of two", self.load.pollers.ring_slots);
+            problems.push(Problem::new("load.pollers.ring_slots", text));
+        }
+        if self.load.shuffler.is_some() && self.load.roamers.count == 0 {
+            let text =
+                "there are no roamers to shuffle; set load.roamers.count or drop the shuffler";
+            problems.push(Problem::new("load.shuffler", text));
+        }
+        let known: Vec<&str> = SIGNATURES.iter().map(|signature| signature.name).collect();
+        if !known.contains(&self.signature.as_str()) {
+            let text = format!(
+                "unknown signature `{}`; known: {}",
+                self.signature,
+                known.join(", ")
+            );
+            problems.push(Problem::new("signature", text));
+        }
+        problems
+    }
+
+    /// The name of the arm with this role.
+    pub fn arm_with(&self, role: Role) -> &str {
+        self.arms
+            .iter()
+            .find(|(_, arm)| arm.role == role)
+            .map_or("", |(name, _)| name.as_str())
+    }
+
+    /// vCPUs of the guest.
+    pub fn cpus(&self) -> u32 {
+        self.guest.nodes.iter().map(|node| node.cpus).sum()
+    }
+
+    /// What the agent is told for `task`.
+    pub fn guest_plan(&self, task: Task) -> GuestPlan {
+        let pairs = |map: &IndexMap<String, Setting>| {
+            map.iter()
+                .map(|(name, value)| (name.clone(), value.to_string()))
+                .collect()
+        };
+        GuestPlan {
+            expect: Topology {
+                cpus_per_node: self.guest.nodes.iter().map(|node| node.cpus).collect(),
+                numa_balancing: true,
+            },
+            sysctls: pairs(&self.tuning.sysctls),
+            sched_features: self.tuning.sched_features.clone(),
+            files: pairs(&self.tuning.files),
+            hold: pairs(&self.tuning.hold),
+            task,
+        }
+    }
+
+    /// What the agent is told in every trial.
+    pub fn load_plan(&self) -> GuestPlan {
+        self.guest_plan(Task::Load {
+            spec: self.load.clone(),
+            seconds: self.policy.load_seconds,
+        })
+    }
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Control => "control",
+            Self::Subject => "subject",
+        })
+    }
+}

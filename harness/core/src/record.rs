@@ -1,0 +1,173 @@
+//! What a trial leaves behind, and what it counts as.
+
+use serde::{Deserialize, Serialize};
+
+use crate::campaign::MinExposure;
+use crate::console::{ConsoleFindings, Match, Outcome};
+use crate::protocol::{Counters, Detector};
+
+/// Version of [`TrialRecord`].
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// One finished trial.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrialRecord {
+    /// [`SCHEMA_VERSION`].
+    pub schema: u32,
+    /// `<number>-<arm>`, unique in its run.
+    pub id: String,
+    /// Position in the run's order, from 1.
+    pub number: u32,
+    /// Name of the arm.
+    pub arm: String,
+    /// Key of the kernel that was booted.
+    pub build: String,
+    /// When QEMU was started, RFC 3339.
+    pub started: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The first report's title, or what the harness saw.
+    pub title: String,
+    /// Whether the console carries the signature of the campaign's bug.
+    pub signature: Option<Match>,
+    /// What ran, and for how long.
+    pub exposure: Exposure,
+    /// In-guest detectors as the agent found them; empty: it never said.
+    pub detectors: Vec<Detector>,
+    /// Settings that the guest refused, as `name=value: error`.
+    pub refused_settings: Vec<String>,
+    /// How long things took.
+    pub timing: Timing,
+    /// What the console showed.
+    pub console: ConsoleFindings,
+}
+
+/// How long a trial's parts took.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Timing {
+    /// Host milliseconds from QEMU's start to the agent's hello.
+    pub hello_ms: Option<u64>,
+    /// Host milliseconds from QEMU's start to its end.
+    pub total_ms: u64,
+    /// Guest milliseconds from the start of the load to the console's most severe report, as far as
+    /// that carries a time stamp.
+    pub load_to_report_ms: Option<u64>,
+}
+
+/// What a trial's time was worth.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Exposure {
+    /// Guest milliseconds under load: from its start to the last heartbeat.
+    pub load_ms: u64,
+    /// Heartbeats received under load.
+    pub heartbeats: u64,
+    /// What the counters grew by under load.
+    pub counters: Counters,
+}
+
+impl Exposure {
+    /// Minutes under load.
+    pub fn minutes(&self) -> f64 {
+        self.load_ms as f64 / 60_000.0
+    }
+
+    /// Meetings of both sides for the same pair of CPUs, when the amplifier counts them.
+    pub fn meetings(&self) -> Option<u64> {
+        self.counters.amplifier.get(AMPLIFIER_MEETINGS).copied()
+    }
+
+    /// The rates that fall short of what the campaign asks for, in words; empty: exposed.
+    pub fn shortfalls(&self, least: &MinExposure) -> Vec<String> {
+        let asked = [
+            ("swaps", self.counters.swaps, least.swaps_per_minute),
+            (
+                "active balances",
+                self.counters.active_balances,
+                least.active_balances_per_minute,
+            ),
+            ("meetings", self.meetings(), least.meetings_per_minute),
+        ];
+        let mut short = Vec::new();
+        for (name, count, least) in asked {
+            let Some(count) = count else { continue };
+            let per_minute = count as f64 / self.minutes().max(f64::MIN_POSITIVE);
+            if self.load_ms == 0 || per_minute < least {
+                short.push(format!("{per_minute:.1} {name}/min, {least:.1} asked for"));
+            }
+        }
+        if self.load_ms == 0 && short.is_empty() {
+            short.push("no time under load".to_owned());
+        }
+        short
+    }
+}
+
+/// The amplifier's counter of meetings, by its file name.
+pub const AMPLIFIER_MEETINGS: &str = "kv_met";
+
+/// What a trial counts as in the verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Standing {
+    /// The lockup that the campaign is about, named by the console with both sides.
+    TargetLockup,
+    /// Ran its load to the end, alive and exposed.
+    Survived,
+    /// Ran its load to the end, but the race hardly ran.
+    NotExposed,
+    /// A lockup or hang that may be the target: it blocks a good verdict and proves nothing.
+    Suspect,
+    /// Failed in another way of its own.
+    OtherFailure,
+    /// Said nothing about the kernel: host, QEMU, or a guest that is not what was asked for.
+    Infrastructure,
+}
+
+impl TrialRecord {
+    /// What the trial counts as.
+    pub fn standing(&self, least: &MinExposure) -> Standing {
+        if self.signature == Some(Match::Target) {
+            return Standing::TargetLockup;
+        }
+        match self.outcome {
+            Outcome::Clean
+            | Outcome::Warning
+            | Outcome::Lockdep
+            | Outcome::Sanitizer
+            | Outcome::MemoryLeak => {
+                if self.exposure.shortfalls(least).is_empty() {
+                    Standing::Survived
+                } else {
+                    Standing::NotExposed
+                }
+            }
+            Outcome::HardLockup
+            | Outcome::SoftLockup
+            | Outcome::RcuStall
+            | Outcome::HungTask
+            | Outcome::WorkqueueLockup
+            | Outcome::SilentHang => Standing::Suspect,
+            Outcome::Panic
+            | Outcome::Oops
+            | Outcome::Bug
+            | Outcome::BootFailure
+            | Outcome::LoadFailure
+            | Outcome::UnexpectedExit
+            | Outcome::ConsoleFlood => Standing::OtherFailure,
+            Outcome::Unfit | Outcome::Infrastructure => Standing::Infrastructure,
+        }
+    }
+}
+
+impl std::fmt::Display for Standing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::TargetLockup => "target lockup",
+            Self::Survived => "survived",
+            Self::NotExposed => "not exposed",
+            Self::Suspect => "suspect",
+            Self::OtherFailure => "other failure",
+            Self::Infrastructure => "infrastructure",
+        })
+    }
+}

@@ -1,0 +1,302 @@
+//! The report: data first, then its writers. Everything in it comes from stored records.
+
+use std::fmt::{self, Write};
+
+use serde::{Deserialize, Serialize};
+
+use crate::campaign::Campaign;
+use crate::console::{Match, SideFinding};
+use crate::record::{Standing, TrialRecord};
+use crate::statistics;
+use crate::verdict::{ArmTally, Verdict};
+
+/// Version of [`Report`].
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// What `report.json` holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// [`SCHEMA_VERSION`].
+    pub schema: u32,
+    /// The run's name.
+    pub run: String,
+    /// What the run was made with, as label and value.
+    pub environment: Vec<(String, String)>,
+    /// The verdict and the arms in figures.
+    pub verdict: Verdict,
+    /// One line per trial.
+    pub trials: Vec<TrialLine>,
+    /// The stacks of the first target lockup, both sides, as the console gave them.
+    pub evidence: Option<Evidence>,
+    /// How each figure was made.
+    pub methods: Vec<String>,
+}
+
+/// A trial in the report.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrialLine {
+    /// Its id.
+    pub id: String,
+    /// What it counts as.
+    pub standing: Standing,
+    /// How it ended.
+    pub outcome: String,
+    /// The first report's title, or what the harness saw.
+    pub title: String,
+    /// Line of the console that the title stands in, from 1.
+    pub line: Option<u64>,
+    /// Seconds of guest time under load.
+    pub load_seconds: f64,
+    /// Seconds of guest time from the start of the load to the first fatal report.
+    pub load_to_report_seconds: Option<f64>,
+    /// Host seconds from QEMU's start to the agent's hello.
+    pub hello_seconds: Option<f64>,
+    /// Why it was not exposed, and settings that the guest refused.
+    pub remarks: Vec<String>,
+}
+
+/// Quoted console of one target lockup.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// The trial it is from.
+    pub trial: String,
+    /// Console file, relative to the run's folder.
+    pub file: String,
+    /// Both sides in words and frames.
+    pub text: String,
+}
+
+/// Makes the report of a run.
+pub fn report(
+    run: &str,
+    campaign: &Campaign,
+    environment: Vec<(String, String)>,
+    records: &[TrialRecord],
+    verdict: Verdict,
+) -> Report {
+    Report {
+        schema: SCHEMA_VERSION,
+        run: run.to_owned(),
+        environment,
+        verdict,
+        trials: records
+            .iter()
+            .map(|record| trial_line(campaign, record))
+            .collect(),
+        evidence: records.iter().find_map(evidence),
+        methods: methods(campaign),
+    }
+}
+
+fn trial_line(campaign: &Campaign, record: &TrialRecord) -> TrialLine {
+    let standing = record.standing(&campaign.policy.min_exposure);
+    let mut remarks = record.refused_settings.clone();
+    if standing == Standing::NotExposed {
+        remarks.extend(record.exposure.shortfalls(&campaign.policy.min_exposure));
+    }
+    TrialLine {
+        id: record.id.clone(),
+        standing,
+        outcome: record.outcome.to_string(),
+        title: record.title.clone(),
+        line: record.console.first_report().map(|report| report.line),
+        load_seconds: record.exposure.load_ms as f64 / 1000.0,
+        load_to_report_seconds: record.timing.load_to_report_ms.map(|ms| ms as f64 / 1000.0),
+        hello_seconds: record.timing.hello_ms.map(|ms| ms as f64 / 1000.0),
+        remarks,
+    }
+}
+
+fn evidence(record: &TrialRecord) -> Option<Evidence> {
+    let finding = record.console.signature.as_ref()?;
+    (record.signature == Some(Match::Target)).then(|| Evidence {
+        trial: record.id.clone(),
+        file: format!("trials/{}/console.log", record.id),
+        text: finding.sides.iter().map(quote).collect(),
+    })
+}
+
+/// One side in words, with its stack, the innermost frame first.
+fn quote(side: &SideFinding) -> String {
+    let stack = &side.stack;
+    let cpu = stack
+        .cpu
+        .map_or("a CPU".to_owned(), |cpu| format!("CPU {cpu}"));
+    let task = stack
+        .comm
+        .as_ref()
+        .map_or(String::new(), |comm| format!(", {comm}"));
+    let mut text = format!(
+        "side {} on {cpu}{task} (console line {}): {}\n",
+        side.side, stack.line, side.about
+    );
+    for frame in stack.frames.iter().filter(|frame| frame.reliable) {
+        let _ = writeln!(
+            text,
+            "    {}+{:#x}/{:#x}",
+            frame.symbol, frame.offset, frame.size
+        );
+    }
+    text
+}
+
+fn methods(campaign: &Campaign) -> Vec<String> {
+    let confidence = statistics::CONFIDENCE * 100.0;
+    vec![
+        format!(
+            "rate: target lockups per exposed minute, {confidence:.0}% exact Poisson interval (Garwood 1936); a locked-up \
+             trial's minutes end with its last heartbeat"
+        ),
+        "luck: (control minutes / all minutes) ^ lockups, the exact conditional test of two Poisson rates \
+         (Przyborowski & Wilenski 1940); unlike exp(-rate x minutes) it knows that the control's rate is an estimate"
+            .to_owned(),
+        format!(
+            "exposed: at least {} swaps, {} active balances and {} meetings per minute of load, of those that the kernel counts",
+            campaign.policy.min_exposure.swaps_per_minute,
+            campaign.policy.min_exposure.active_balances_per_minute,
+            campaign.policy.min_exposure.meetings_per_minute
+        ),
+    ]
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "verdict: {}",
+            self.verdict.conclusion.to_string().to_uppercase()
+        )?;
+        for reason in &self.verdict.reasons {
+            writeln!(f, "  {reason}")?;
+        }
+        writeln!(f, "\n{}", arms_table(&self.verdict.arms))?;
+        writeln!(
+            f,
+            "luck: {:.2e} that the subject survives so long with the control's rate ({:.2e} were that rate exact)",
+            self.verdict.luck, self.verdict.luck_at_estimated_rate
+        )?;
+        write_still_needed(f, &self.verdict)?;
+        write_detectors(f, &self.verdict.arms)?;
+        write_trials(f, &self.trials)?;
+        if let Some(evidence) = &self.evidence {
+            writeln!(f, "\nevidence: trial {}, {}", evidence.trial, evidence.file)?;
+            for line in evidence.text.lines() {
+                writeln!(f, "  {line}")?;
+            }
+        }
+        writeln!(f, "\nmade with:")?;
+        for (label, value) in &self.environment {
+            writeln!(f, "  {label}: {value}")?;
+        }
+        writeln!(f, "\nhow the figures are made:")?;
+        for method in &self.methods {
+            writeln!(f, "  {method}")?;
+        }
+        Ok(())
+    }
+}
+
+fn arms_table(arms: &[ArmTally]) -> String {
+    let optional = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.1}"));
+    let mut rows: Vec<(&str, Vec<String>)> = Vec::new();
+    let mut row = |label, cell: &dyn Fn(&ArmTally) -> String| {
+        rows.push((label, arms.iter().map(cell).collect()));
+    };
+    row("", &|arm| format!("{} ({})", arm.arm, arm.role));
+    row("kernel", &|arm| arm.kernel.clone());
+    row("trials", &|arm| arm.trials.to_string());
+    row("target lockups", &|arm| arm.target_lockups.to_string());
+    row("survived", &|arm| arm.survived.to_string());
+    row("not exposed", &|arm| arm.not_exposed.to_string());
+    row("suspect", &|arm| arm.suspect.to_string());
+    row("other failures", &|arm| arm.other_failures.to_string());
+    row("infrastructure", &|arm| arm.infrastructure.to_string());
+    row("exposed minutes", &|arm| {
+        format!("{:.2}", arm.exposed_minutes)
+    });
+    row("lockups/min", &|arm| {
+        arm.rate.map_or("-".to_owned(), |rate| {
+            format!("{:.2} [{:.2}, {:.2}]", rate.per_minute, rate.low, rate.high)
+        })
+    });
+    row("swaps/min", &|arm| optional(arm.swaps_per_minute));
+    row("active balances/min", &|arm| {
+        optional(arm.active_balances_per_minute)
+    });
+    row("meetings/min", &|arm| optional(arm.meetings_per_minute));
+    row("packets/s", &|arm| format!("{:.0}", arm.packets_per_second));
+    let mut table = String::new();
+    for (label, cells) in rows {
+        let _ = write!(table, "  {label:<20}");
+        for cell in cells {
+            let _ = write!(table, " {cell:>26}");
+        }
+        table.push('\n');
+    }
+    table
+}
+
+fn write_still_needed(f: &mut fmt::Formatter<'_>, verdict: &Verdict) -> fmt::Result {
+    let Some(needed) = &verdict.still_needed else {
+        return Ok(());
+    };
+    let trials = |count: Option<u32>| {
+        count.map_or(
+            "an unknown number of trials: it has not locked up yet".to_owned(),
+            |count| format!("about {count} trials"),
+        )
+    };
+    writeln!(f, "still needed:")?;
+    if needed.control_lockups > 0 {
+        writeln!(
+            f,
+            "  control: {} more target lockups, {}",
+            needed.control_lockups,
+            trials(needed.control_trials)
+        )?;
+    }
+    match needed.subject_minutes {
+        Some(minutes) => writeln!(
+            f,
+            "  subject: {minutes:.1} more exposed minutes, {}",
+            trials(needed.subject_trials)
+        ),
+        None => writeln!(f, "  subject: unknown until the control has locked up"),
+    }
+}
+
+fn write_detectors(f: &mut fmt::Formatter<'_>, arms: &[ArmTally]) -> fmt::Result {
+    writeln!(f, "\ndetectors in the guest:")?;
+    for arm in arms {
+        if arm.detectors.is_empty() {
+            writeln!(f, "  {}: unknown, no agent reported", arm.arm)?;
+        }
+        for detector in &arm.detectors {
+            let state = if detector.armed { "armed" } else { "not armed" };
+            writeln!(
+                f,
+                "  {}: {} {state} ({})",
+                arm.arm, detector.name, detector.how
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn write_trials(f: &mut fmt::Formatter<'_>, trials: &[TrialLine]) -> fmt::Result {
+    writeln!(f, "\ntrials:")?;
+    for trial in trials {
+        let line = trial
+            .line
+            .map_or(String::new(), |line| format!(" (console line {line})"));
+        writeln!(
+            f,
+            "  {:<14} {:<14} {:>6.1} s load  {}: {}{line}",
+            trial.id, trial.standing, trial.load_seconds, trial.outcome, trial.title
+        )?;
+        for remark in &trial.remarks {
+            writeln!(f, "      {remark}")?;
+        }
+    }
+    Ok(())
+}

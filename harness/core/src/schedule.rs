@@ -1,0 +1,55 @@
+//! Which arm is tried next: arms are interleaved, so that drift of the host hits both.
+
+use crate::campaign::{Campaign, Role};
+use crate::record::{Standing, TrialRecord};
+use crate::verdict::{self, Conclusion};
+
+/// So many trials in a row that say nothing about a kernel: something is wrong with the host.
+const INFRASTRUCTURE_LIMIT: usize = 3;
+
+/// What a campaign needs next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// A trial of this arm.
+    Trial(String),
+    /// The verdict stands.
+    Decided,
+    /// The trials that the policy allows are used up.
+    Exhausted,
+    /// The last trials all failed for reasons outside the kernels.
+    HostTrouble,
+}
+
+/// Decides by the records alone, so that a resumed run goes on where it stopped.
+pub fn next(campaign: &Campaign, records: &[TrialRecord]) -> Next {
+    let count = |role| {
+        records
+            .iter()
+            .filter(|record| record.arm == campaign.arm_with(role))
+            .count()
+    };
+    let (controls, subjects) = (count(Role::Control), count(Role::Subject));
+    // A refutation needs one lockup only; one trial of each arm makes the report worth reading.
+    if controls > 0 && subjects > 0 {
+        match verdict::judge(campaign, records).conclusion {
+            Conclusion::Verified | Conclusion::Refuted => return Next::Decided,
+            Conclusion::Inconclusive => {}
+        }
+    }
+    let tail = records.iter().rev().take(INFRASTRUCTURE_LIMIT);
+    let failed = tail
+        .filter(|record| record.standing(&campaign.policy.min_exposure) == Standing::Infrastructure)
+        .count();
+    if failed == INFRASTRUCTURE_LIMIT {
+        return Next::HostTrouble;
+    }
+    let (role, done) = if controls <= subjects {
+        (Role::Control, controls)
+    } else {
+        (Role::Subject, subjects)
+    };
+    if done >= campaign.policy.max_trials_per_arm as usize {
+        return Next::Exhausted;
+    }
+    Next::Trial(campaign.arm_with(role).to_owned())
+}

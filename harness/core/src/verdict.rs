@@ -1,0 +1,283 @@
+//! From trial records to a verdict: a function of the records alone.
+
+use serde::{Deserialize, Serialize};
+
+use crate::campaign::{Campaign, Role};
+use crate::protocol::Detector;
+use crate::record::{Standing, TrialRecord};
+use crate::statistics::{self, Rate};
+
+/// What the campaign says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Conclusion {
+    /// The control showed the bug, the subject survived long enough.
+    Verified,
+    /// The subject showed the bug.
+    Refuted,
+    /// The evidence does not suffice.
+    Inconclusive,
+}
+
+impl Conclusion {
+    /// Exit status of the program.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Verified => 0,
+            Self::Refuted => 1,
+            Self::Inconclusive => 125,
+        }
+    }
+}
+
+impl std::fmt::Display for Conclusion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Verified => "verified",
+            Self::Refuted => "refuted",
+            Self::Inconclusive => "inconclusive",
+        })
+    }
+}
+
+/// One arm in figures.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ArmTally {
+    /// Its name.
+    pub arm: String,
+    /// What it is there for.
+    pub role: Role,
+    /// Its kernel, from the catalogue.
+    pub kernel: String,
+    /// Finished trials.
+    pub trials: u32,
+    /// Trials that locked up with the campaign's signature.
+    pub target_lockups: u32,
+    /// Trials that ran to the end, exposed.
+    pub survived: u32,
+    /// Trials that ran to the end with too little exposure.
+    pub not_exposed: u32,
+    /// Lockups and hangs that may be the target.
+    pub suspect: u32,
+    /// Other failures.
+    pub other_failures: u32,
+    /// Trials that say nothing about the kernel.
+    pub infrastructure: u32,
+    /// Minutes under load in the trials that count (lockups and survivals).
+    pub exposed_minutes: f64,
+    /// Target lockups per exposed minute, with its interval; absent without exposure.
+    pub rate: Option<Rate>,
+    /// Swaps per minute (side B); absent: the kernel does not tell.
+    pub swaps_per_minute: Option<f64>,
+    /// Active balances per minute (side A); absent: the kernel does not tell.
+    pub active_balances_per_minute: Option<f64>,
+    /// Both sides in flight for the same pair of CPUs, per minute; absent without an amplifier.
+    pub meetings_per_minute: Option<f64>,
+    /// Packets per second over the exposed time, all pollers together.
+    pub packets_per_second: f64,
+    /// Detectors that the arm's trials had running, and those they had not.
+    pub detectors: Vec<Detector>,
+}
+
+/// A campaign's verdict and what it rests on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// The verdict itself.
+    pub conclusion: Conclusion,
+    /// Why, one sentence each; never empty.
+    pub reasons: Vec<String>,
+    /// Control first.
+    pub arms: Vec<ArmTally>,
+    /// Probability of the subject's survival by luck ([`statistics::luck`]).
+    pub luck: f64,
+    /// The same with the control's rate taken as exact, `exp(-rate × minutes)`.
+    pub luck_at_estimated_rate: f64,
+    /// What an inconclusive verdict still needs.
+    pub still_needed: Option<StillNeeded>,
+}
+
+/// What is missing to a verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct StillNeeded {
+    /// Target lockups of the control.
+    pub control_lockups: u32,
+    /// Trials of the control that these take at its rate so far; absent: it has not locked up.
+    pub control_trials: Option<u32>,
+    /// Minutes of exposed survival of the subject; absent: the control has not locked up.
+    pub subject_minutes: Option<f64>,
+    /// The same in trials of full length.
+    pub subject_trials: Option<u32>,
+}
+
+/// Judges a campaign by its records; trials of unknown arms are ignored.
+pub fn judge(campaign: &Campaign, records: &[TrialRecord]) -> Verdict {
+    let control = tally(campaign, Role::Control, records);
+    let subject = tally(campaign, Role::Subject, records);
+    let luck = statistics::luck(
+        control.target_lockups,
+        control.exposed_minutes,
+        subject.exposed_minutes,
+    );
+    let rate = control.rate.map_or(0.0, |rate| rate.per_minute);
+    let luck_at_estimated_rate = (-rate * subject.exposed_minutes).exp();
+    let (conclusion, reasons) = conclude(campaign, &control, &subject, luck);
+    let still_needed = (conclusion == Conclusion::Inconclusive)
+        .then(|| still_needed(campaign, &control, &subject));
+    Verdict {
+        conclusion,
+        reasons,
+        arms: vec![control, subject],
+        luck,
+        luck_at_estimated_rate,
+        still_needed,
+    }
+}
+
+fn conclude(
+    campaign: &Campaign,
+    control: &ArmTally,
+    subject: &ArmTally,
+    luck: f64,
+) -> (Conclusion, Vec<String>) {
+    if subject.target_lockups > 0 {
+        return (Conclusion::Refuted, refutation(control, subject));
+    }
+    let mut doubts = Vec::new();
+    if control.target_lockups < campaign.policy.min_control_lockups {
+        doubts.push(format!(
+            "the control `{}` showed {} target lockups, {} are required: what the subject did proves nothing",
+            control.arm, control.target_lockups, campaign.policy.min_control_lockups
+        ));
+    }
+    if subject.suspect > 0 {
+        doubts.push(format!(
+            "the subject `{}` hung or locked up {} times without the target's signature; look at those trials",
+            subject.arm, subject.suspect
+        ));
+    }
+    if luck >= campaign.policy.alpha {
+        doubts.push(format!(
+            "the subject `{}` survived {:.1} exposed minutes, which luck alone gives with probability {luck:.2}; \
+             below {} is asked for",
+            subject.arm, subject.exposed_minutes, campaign.policy.alpha
+        ));
+    }
+    if !doubts.is_empty() {
+        return (Conclusion::Inconclusive, doubts);
+    }
+    let reason = format!(
+        "`{}` locked up {} times with the target's signature; `{}` survived {:.1} exposed minutes under the same \
+         load, which with the same bug has probability {luck:.2e} (below {})",
+        control.arm,
+        control.target_lockups,
+        subject.arm,
+        subject.exposed_minutes,
+        campaign.policy.alpha
+    );
+    (Conclusion::Verified, vec![reason])
+}
+
+fn refutation(control: &ArmTally, subject: &ArmTally) -> Vec<String> {
+    let mut reasons = vec![format!(
+        "`{}`, which should have the fix, locked up {} times with the target's signature: \
+         it has the bug, whatever the other arm did",
+        subject.arm, subject.target_lockups
+    )];
+    if control.target_lockups == 0 && control.survived > 0 {
+        reasons.push(format!(
+            "`{}`, which should have the bug, survived {:.1} exposed minutes: the two kernels look swapped",
+            control.arm, control.exposed_minutes
+        ));
+    }
+    reasons
+}
+
+fn still_needed(campaign: &Campaign, control: &ArmTally, subject: &ArmTally) -> StillNeeded {
+    let lockups = control.target_lockups;
+    let missing = campaign.policy.min_control_lockups.saturating_sub(lockups);
+    let control_trials = (lockups > 0)
+        .then(|| (f64::from(missing * control.trials) / f64::from(lockups)).ceil() as u32);
+    // With lockups still missing, assume that they come at the rate seen so far.
+    let final_lockups = lockups + missing;
+    let final_minutes =
+        control.exposed_minutes * f64::from(final_lockups) / f64::from(lockups.max(1));
+    let subject_minutes = (lockups > 0)
+        .then(|| {
+            statistics::minutes_to_survive(final_lockups, final_minutes, campaign.policy.alpha)
+        })
+        .flatten()
+        .map(|minutes| (minutes - subject.exposed_minutes).max(0.0));
+    let trial_minutes = f64::from(campaign.policy.load_seconds) / 60.0;
+    StillNeeded {
+        control_lockups: missing,
+        control_trials,
+        subject_minutes,
+        subject_trials: subject_minutes.map(|minutes| (minutes / trial_minutes).ceil() as u32),
+    }
+}
+
+/// A suspect control trial had its time under load and is not counted as a lockup: leaving its time
+/// out would make the control's rate look higher than it is.
+fn counts_as_exposed(role: Role, standing: Standing) -> bool {
+    match standing {
+        Standing::TargetLockup | Standing::Survived => true,
+        Standing::Suspect => role == Role::Control,
+        Standing::NotExposed | Standing::OtherFailure | Standing::Infrastructure => false,
+    }
+}
+
+fn tally(campaign: &Campaign, role: Role, records: &[TrialRecord]) -> ArmTally {
+    let arm = campaign.arm_with(role);
+    let mine: Vec<(&TrialRecord, Standing)> = records
+        .iter()
+        .filter(|record| record.arm == arm)
+        .map(|record| (record, record.standing(&campaign.policy.min_exposure)))
+        .collect();
+    let count = |standing| {
+        u32::try_from(mine.iter().filter(|(_, s)| *s == standing).count()).unwrap_or(u32::MAX)
+    };
+    let exposed: Vec<&TrialRecord> = mine
+        .iter()
+        .filter(|(_, standing)| counts_as_exposed(role, *standing))
+        .map(|(record, _)| *record)
+        .collect();
+    let minutes: f64 = exposed.iter().map(|record| record.exposure.minutes()).sum();
+    let per_minute = |get: &dyn Fn(&TrialRecord) -> Option<u64>| -> Option<f64> {
+        let total: Option<u64> = exposed.iter().map(|record| get(record)).sum();
+        total
+            .filter(|_| minutes > 0.0)
+            .map(|total| total as f64 / minutes)
+    };
+    let target_lockups = count(Standing::TargetLockup);
+    ArmTally {
+        arm: arm.to_owned(),
+        role,
+        kernel: campaign
+            .arms
+            .get(arm)
+            .map(|arm| arm.kernel.clone())
+            .unwrap_or_default(),
+        trials: u32::try_from(mine.len()).unwrap_or(u32::MAX),
+        target_lockups,
+        survived: count(Standing::Survived),
+        not_exposed: count(Standing::NotExposed),
+        suspect: count(Standing::Suspect),
+        other_failures: count(Standing::OtherFailure),
+        infrastructure: count(Standing::Infrastructure),
+        exposed_minutes: minutes,
+        rate: statistics::rate(target_lockups, minutes),
+        swaps_per_minute: per_minute(&|record| record.exposure.counters.swaps),
+        active_balances_per_minute: per_minute(&|record| record.exposure.counters.active_balances),
+        meetings_per_minute: per_minute(&|record| record.exposure.meetings()),
+        packets_per_second: per_minute(&|record| Some(record.exposure.counters.packets))
+            .unwrap_or(0.0)
+            / 60.0,
+        detectors: mine
+            .iter()
+            .rev()
+            .map(|(record, _)| &record.detectors)
+            .find(|detectors| !detectors.is_empty())
+            .cloned()
+            .unwrap_or_default(),
+    }
+}

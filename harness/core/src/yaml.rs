@@ -1,0 +1,300 @@
+//! Reading YAML so that every mistake in a file is reported at once.
+//!
+//! serde stops at the first error, so the text is checked against the type's JSON schema (which
+//! carries the ranges) before it is deserialized.
+
+use std::fmt;
+
+use regex::Regex;
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+/// One mistake in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Dotted path of the field, such as `arms.fixed.kernel`; empty: the file as a whole.
+    pub field: String,
+    /// What is wrong, what was expected, and what to do.
+    pub message: String,
+}
+
+impl Problem {
+    /// A problem with one field.
+    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            field: field.into(),
+            message: message.into(),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.field.is_empty() {
+            f.write_str(&self.message)
+        } else {
+            write!(f, "{}: {}", self.field, self.message)
+        }
+    }
+}
+
+/// All mistakes found in one file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct Problems {
+    /// Name of the file.
+    pub file: String,
+    /// What is wrong with it, in the order of the file's fields; never empty.
+    pub problems: Vec<Problem>,
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.problems.len();
+        write!(
+            f,
+            "{}: {count} problem{}",
+            self.file,
+            if count == 1 { "" } else { "s" }
+        )?;
+        for problem in &self.problems {
+            write!(f, "\n  {problem}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Parses `text`, the content of `file`.
+///
+/// # Errors
+/// Every syntax error, unknown key, wrong type and out-of-range value, each with its field.
+pub fn parse<T: DeserializeOwned + JsonSchema>(file: &str, text: &str) -> Result<T, Problems> {
+    let fail = |problems| Problems {
+        file: file.to_owned(),
+        problems,
+    };
+    let value: Value = serde_yaml::from_str(text)
+        .map_err(|error| fail(vec![Problem::new("", format!("not valid YAML: {error}"))]))?;
+    let problems = schema_problems::<T>(&value);
+    if !problems.is_empty() {
+        return Err(fail(problems));
+    }
+    serde_yaml::from_str(text).map_err(|error| fail(vec![Problem::new("", error.to_string())]))
+}
+
+fn schema_problems<T: JsonSchema>(value: &Value) -> Vec<Problem> {
+    let schema = schemars::schema_for!(T).to_value();
+    let mut problems = Vec::new();
+    Checker { root: &schema }.check(&schema, value, "", &mut problems);
+    problems
+}
+
+/// Holds a value against the part of JSON schema that schemars derives from our types. A complete
+/// validator is a crate away, but takes longer to compile than all of kverdict.
+struct Checker<'a> {
+    root: &'a Value,
+}
+
+impl Checker<'_> {
+    fn check(&self, schema: &Value, value: &Value, field: &str, problems: &mut Vec<Problem>) {
+        if let Some(target) = schema["$ref"].as_str() {
+            let pointer = target.trim_start_matches('#');
+            return self.check(
+                self.root.pointer(pointer).unwrap_or(&Value::Null),
+                value,
+                field,
+                problems,
+            );
+        }
+        for choice in ["anyOf", "oneOf"] {
+            if let Some(alternatives) = schema[choice].as_array() {
+                return self.check_nearest(alternatives, value, field, problems);
+            }
+        }
+        if !is_of_type(schema, value) {
+            let text = format!("{value} is not {}", expected_type(schema));
+            return problems.push(Problem::new(field, text));
+        }
+        check_range(schema, value, field, problems);
+        check_words(schema, value, field, problems);
+        if let Some(object) = value.as_object() {
+            self.check_keys(schema, object, field, problems);
+        }
+        for (index, item) in value.as_array().into_iter().flatten().enumerate() {
+            self.check(
+                &schema["items"],
+                item,
+                &join(field, &index.to_string()),
+                problems,
+            );
+        }
+    }
+
+    fn check_keys(
+        &self,
+        schema: &Value,
+        object: &Map<String, Value>,
+        field: &str,
+        problems: &mut Vec<Problem>,
+    ) {
+        for (key, value) in object {
+            let inner = join(field, key);
+            match (&schema["properties"][key], &schema["additionalProperties"]) {
+                (Value::Null, Value::Bool(false)) => {
+                    let known: Vec<&str> = schema["properties"]
+                        .as_object()
+                        .into_iter()
+                        .flat_map(Map::keys)
+                        .map(String::as_str)
+                        .collect();
+                    problems.push(Problem::new(
+                        inner,
+                        format!("unknown key; known here: {}", known.join(", ")),
+                    ));
+                }
+                (Value::Null, rest) => self.check(rest, value, &inner, problems),
+                (known, _) => self.check(known, value, &inner, problems),
+            }
+        }
+        let required = schema["required"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str);
+        for key in required.filter(|key| !object.contains_key(*key)) {
+            problems.push(Problem::new(
+                join(field, key),
+                "missing; this key is required",
+            ));
+        }
+    }
+
+    /// Of several alternatives (an optional value, an enum) only what is wrong with the one that
+    /// comes nearest is of use to the reader.
+    fn check_nearest(
+        &self,
+        alternatives: &[Value],
+        value: &Value,
+        field: &str,
+        problems: &mut Vec<Problem>,
+    ) {
+        let tries = alternatives.iter().map(|schema| {
+            let mut found = Vec::new();
+            self.check(schema, value, field, &mut found);
+            found
+        });
+        let tries: Vec<Vec<Problem>> = tries.collect();
+        if tries.iter().any(Vec::is_empty) {
+            return;
+        }
+        let inside = |found: &&Vec<Problem>| found.iter().all(|problem| problem.field != field);
+        match tries.iter().filter(inside).min_by_key(|found| found.len()) {
+            Some(nearest) => problems.extend_from_slice(nearest),
+            None => {
+                let words: Vec<&str> = alternatives
+                    .iter()
+                    .filter_map(|schema| schema["const"].as_str())
+                    .collect();
+                let text = if words.is_empty() {
+                    tries
+                        .concat()
+                        .iter()
+                        .map(|problem| problem.message.clone())
+                        .collect::<Vec<_>>()
+                        .join(", and ")
+                } else {
+                    format!("{value} is not one of {}", words.join(", "))
+                };
+                problems.push(Problem::new(field, text));
+            }
+        }
+    }
+}
+
+fn is_of_type(schema: &Value, value: &Value) -> bool {
+    let is = |name: &str| match name {
+        "object" => value.is_object(),
+        "array" => value.is_array(),
+        "string" => value.is_string(),
+        "boolean" => value.is_boolean(),
+        "null" => value.is_null(),
+        "integer" => value.is_i64() || value.is_u64(),
+        "number" => value.is_number(),
+        _ => false,
+    };
+    match &schema["type"] {
+        Value::String(name) => is(name),
+        Value::Array(names) => names.iter().filter_map(Value::as_str).any(is),
+        _ => true,
+    }
+}
+
+fn expected_type(schema: &Value) -> String {
+    match &schema["type"] {
+        Value::String(name) if name == "integer" => "a whole number".to_owned(),
+        Value::String(name) if name == "object" => "a mapping (key: value)".to_owned(),
+        Value::String(name) if name == "array" => "a list".to_owned(),
+        other => format!("a {}", other.to_string().replace('"', "")),
+    }
+}
+
+fn check_range(schema: &Value, value: &Value, field: &str, problems: &mut Vec<Problem>) {
+    let size = |counted: &str| match counted {
+        "Items" => value.as_array().map(|items| items.len() as f64),
+        "Properties" => value.as_object().map(|keys| keys.len() as f64),
+        _ => value.as_f64(),
+    };
+    for (low, high, counted) in [
+        ("minimum", "maximum", ""),
+        ("minItems", "maxItems", "Items"),
+        ("minProperties", "maxProperties", "Properties"),
+    ] {
+        let Some(size) = size(counted) else { continue };
+        let (low, high) = (schema[low].as_f64(), schema[high].as_f64());
+        if low.is_some_and(|low| size < low) || high.is_some_and(|high| size > high) {
+            let end = |end: Option<f64>| end.map_or("any".to_owned(), |end| end.to_string());
+            let what = if counted.is_empty() { "" } else { " entries" };
+            let text = format!(
+                "{size}{what} is out of range: {} to {}",
+                end(low),
+                end(high)
+            );
+            problems.push(Problem::new(field, text));
+        }
+    }
+}
+
+fn check_words(schema: &Value, value: &Value, field: &str, problems: &mut Vec<Problem>) {
+    if let Some(words) = schema["enum"]
+        .as_array()
+        .filter(|words| !words.contains(value))
+    {
+        let words: Vec<&str> = words.iter().filter_map(Value::as_str).collect();
+        problems.push(Problem::new(
+            field,
+            format!("{value} is not one of {}", words.join(", ")),
+        ));
+    }
+    if !schema["const"].is_null() && schema["const"] != *value {
+        problems.push(Problem::new(
+            field,
+            format!("{value} is not {}", schema["const"]),
+        ));
+    }
+    if let (Some(pattern), Some(text)) = (schema["pattern"].as_str(), value.as_str()) {
+        if !Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(text)) {
+            problems.push(Problem::new(
+                field,
+                format!("{value} does not match {pattern}"),
+            ));
+        }
+    }
+}
+
+fn join(field: &str, key: &str) -> String {
+    if field.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{field}.{key}")
+    }
+}

@@ -1,0 +1,210 @@
+//! Verdict and schedule, on made-up records.
+
+use kverdict_core::campaign::{Campaign, Role};
+use kverdict_core::console::{Match, Outcome, Scanner};
+use kverdict_core::protocol::Counters;
+use kverdict_core::record::{Exposure, Standing, Timing, TrialRecord};
+use kverdict_core::schedule::{self, Next};
+use kverdict_core::verdict::{Conclusion, judge};
+
+const CAMPAIGN: &str = "
+schema: 1
+name: test
+signature: stop-two-cpus
+arms:
+  unfixed: {role: control, kernel: k, apply: [defect]}
+  fixed: {role: subject, kernel: k}
+guest:
+  nodes: [{cpus: 4, memory_mib: 512}, {cpus: 4, memory_mib: 512}]
+load:
+  node: 1
+  pollers: {count: 3}
+  roamers: {count: 5, working_set_kib: 1024}
+policy:
+  load_seconds: 60
+  min_control_lockups: 3
+  max_trials_per_arm: 4
+  min_exposure: {swaps_per_minute: 6}
+";
+
+fn campaign() -> Campaign {
+    Campaign::parse("test.yaml", CAMPAIGN).unwrap()
+}
+
+fn record(number: u32, arm: &str, outcome: Outcome, seconds: u64, swaps: u64) -> TrialRecord {
+    TrialRecord {
+        schema: 1,
+        id: format!("{number:04}-{arm}"),
+        number,
+        arm: arm.into(),
+        build: "key".into(),
+        started: "2026-01-01T00:00:00Z".into(),
+        outcome,
+        title: String::new(),
+        signature: None,
+        exposure: Exposure {
+            load_ms: seconds * 1000,
+            heartbeats: seconds,
+            counters: Counters {
+                swaps: Some(swaps),
+                ..Counters::default()
+            },
+        },
+        detectors: Vec::new(),
+        refused_settings: Vec::new(),
+        timing: Timing::default(),
+        console: Scanner::new().finish(),
+    }
+}
+
+fn lockup(number: u32, arm: &str, seconds: u64) -> TrialRecord {
+    let mut record = record(number, arm, Outcome::HardLockup, seconds, 100);
+    record.signature = Some(Match::Target);
+    record
+}
+
+fn survival(number: u32, arm: &str) -> TrialRecord {
+    record(number, arm, Outcome::Clean, 60, 100)
+}
+
+#[test]
+fn a_control_that_locks_up_and_a_subject_that_survives_long_enough_is_verified() {
+    let mut records: Vec<_> = (0..3)
+        .flat_map(|i| {
+            [
+                lockup(2 * i + 1, "unfixed", 10),
+                survival(2 * i + 2, "fixed"),
+            ]
+        })
+        .collect();
+    let verdict = judge(&campaign(), &records);
+    assert_eq!(
+        verdict.conclusion,
+        Conclusion::Verified,
+        "{:?}",
+        verdict.reasons
+    );
+    // (0.5 / 3.5)^3
+    assert!((verdict.luck - 0.002_915).abs() < 1e-5, "{}", verdict.luck);
+    assert_eq!(schedule::next(&campaign(), &records), Next::Decided);
+
+    // The same with a control that took three times as long: the survival is worth less.
+    records
+        .iter_mut()
+        .filter(|r| r.arm == "unfixed")
+        .for_each(|r| r.exposure.load_ms *= 3);
+    let verdict = judge(&campaign(), &records);
+    assert_eq!(verdict.conclusion, Conclusion::Inconclusive);
+    let needed = verdict.still_needed.unwrap();
+    assert_eq!(needed.control_lockups, 0);
+    // 1.5 min × (0.01^(-1/3) - 1) - 3 min
+    assert!(
+        (needed.subject_minutes.unwrap() - 2.4624).abs() < 1e-3,
+        "{needed:?}"
+    );
+    assert_eq!(needed.subject_trials, Some(3));
+}
+
+#[test]
+fn a_silent_control_proves_nothing_however_long_the_subject_survived() {
+    let records: Vec<_> = (0..4)
+        .flat_map(|i| [survival(2 * i + 1, "unfixed"), survival(2 * i + 2, "fixed")])
+        .collect();
+    let verdict = judge(&campaign(), &records);
+    assert_eq!(verdict.conclusion, Conclusion::Inconclusive);
+    assert_eq!(verdict.conclusion.exit_code(), 125);
+    assert_eq!(verdict.still_needed.unwrap().subject_minutes, None);
+    assert_eq!(schedule::next(&campaign(), &records), Next::Exhausted);
+}
+
+#[test]
+fn a_subject_that_locks_up_is_refuted_and_swapped_kernels_are_named() {
+    let records = [survival(1, "unfixed"), lockup(2, "fixed", 20)];
+    let verdict = judge(&campaign(), &records);
+    assert_eq!(verdict.conclusion, Conclusion::Refuted);
+    assert_eq!(verdict.conclusion.exit_code(), 1);
+    assert!(
+        verdict
+            .reasons
+            .iter()
+            .any(|reason| reason.contains("look swapped")),
+        "{:?}",
+        verdict.reasons
+    );
+
+    let records = [lockup(1, "unfixed", 20), lockup(2, "fixed", 20)];
+    let verdict = judge(&campaign(), &records);
+    assert_eq!(verdict.conclusion, Conclusion::Refuted);
+    assert!(
+        !verdict
+            .reasons
+            .iter()
+            .any(|reason| reason.contains("swapped")),
+        "{:?}",
+        verdict.reasons
+    );
+}
+
+#[test]
+fn survival_without_exposure_does_not_count() {
+    let mut records: Vec<_> = (1..=3).map(|i| lockup(i, "unfixed", 10)).collect();
+    records.extend((4..=9).map(|i| record(i, "fixed", Outcome::Clean, 60, 2)));
+    let verdict = judge(&campaign(), &records);
+    assert_eq!(verdict.conclusion, Conclusion::Inconclusive);
+    assert_eq!(verdict.arms[1].not_exposed, 6);
+    assert_eq!(verdict.arms[1].exposed_minutes, 0.0);
+}
+
+#[test]
+fn a_hang_of_the_subject_blocks_a_good_verdict() {
+    let mut records: Vec<_> = (1..=3).map(|i| lockup(i, "unfixed", 5)).collect();
+    records.extend((4..=9).map(|i| survival(i, "fixed")));
+    assert_eq!(
+        judge(&campaign(), &records).conclusion,
+        Conclusion::Verified
+    );
+    records.push(record(10, "fixed", Outcome::SilentHang, 30, 100));
+    assert_eq!(
+        judge(&campaign(), &records).conclusion,
+        Conclusion::Inconclusive
+    );
+}
+
+#[test]
+fn infrastructure_never_counts_and_stops_a_campaign_when_it_persists() {
+    let campaign = campaign();
+    let broken = |i| {
+        record(
+            i,
+            if i % 2 == 1 { "unfixed" } else { "fixed" },
+            Outcome::Infrastructure,
+            0,
+            0,
+        )
+    };
+    assert_eq!(
+        broken(1).standing(&campaign.policy.min_exposure),
+        Standing::Infrastructure
+    );
+    assert_eq!(
+        schedule::next(&campaign, &[broken(1), broken(2)]),
+        Next::Trial("unfixed".into())
+    );
+    assert_eq!(
+        schedule::next(&campaign, &[broken(1), broken(2), broken(3)]),
+        Next::HostTrouble
+    );
+}
+
+#[test]
+fn arms_take_turns_beginning_with_the_control() {
+    let campaign = campaign();
+    assert_eq!(campaign.arm_with(Role::Control), "unfixed");
+    let mut records = Vec::new();
+    let mut order = Vec::new();
+    while let Next::Trial(arm) = schedule::next(&campaign, &records) {
+        order.push(arm.clone());
+        records.push(survival(u32::try_from(records.len()).unwrap() + 1, &arm));
+    }
+    assert_eq!(order, ["unfixed", "fixed"].repeat(4));
+}
