@@ -2,22 +2,43 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kverdict_core::load::LoadSpec;
 use kverdict_core::protocol::{AGENT_PORT, GuestPlan, Message, PLAN_PATH, PROTOCOL_VERSION, Task};
 
 use crate::collector::Collector;
-use crate::crew::{Crew, Event};
+use crate::crew::Crew;
 use crate::heartbeat::{self, uptime_ms};
 use crate::port::Port;
 use crate::settings::{self, Keeper};
 use crate::topology::{self, Misfit};
 use crate::{detectors, mounts, power, trace};
 
-/// Why the agent stops before the plan is done: the last line it sends.
-struct Stop(Message);
+/// Why the agent stops before the plan is done.
+enum Stop {
+    /// The guest is not what the campaign asked for.
+    Unfit(Misfit),
+    /// The load could not be started or died.
+    LoadFailed(String),
+}
+
+impl Stop {
+    fn message(self) -> Message {
+        match self {
+            Stop::Unfit(Misfit {
+                what,
+                expected,
+                found,
+            }) => Message::Unfit {
+                what,
+                expected,
+                found,
+            },
+            Stop::LoadFailed(reason) => Message::LoadFailed { reason },
+        }
+    }
+}
 
 /// Runs the plan and powers off.
 pub fn main() -> ! {
@@ -30,11 +51,9 @@ pub fn main() -> ! {
         }
     };
     report_panics(&port);
-    if let Err(Stop(message)) = mounted
-        .map_err(|e| unfit("mounts", "all", e))
-        .and_then(|()| run(&port))
-    {
-        port.send(&message);
+    let mounted = mounted.map_err(|error| unfit("mounts", "proc and sysfs", error));
+    if let Err(stop) = mounted.and_then(|()| run(&port)) {
+        port.send(&stop.message());
     }
     port.drain();
     power::off()
@@ -63,22 +82,20 @@ fn run(port: &Arc<Port>) -> Result<(), Stop> {
         cmdline: line_of("/proc/cmdline"),
     });
     let plan = read_plan()?;
-    topology::check(&plan.expect, &nodes).map_err(misfit)?;
+    topology::check(&plan.expect, &nodes).map_err(Stop::Unfit)?;
     for tuned in settings::apply(&plan) {
         port.send(&tuned);
     }
-    topology::check_balancing(&plan.expect).map_err(misfit)?;
+    topology::check_balancing(&plan.expect).map_err(Stop::Unfit)?;
     let counts = trace::EventCounts::start();
     port.send(&Message::Armed {
         detectors: detectors::all(),
         tracing: counts.available(),
     });
     let cpus_of_nodes: Vec<Vec<u32>> = nodes.into_iter().map(|node| node.cpus).collect();
-    let seconds = match &plan.task {
-        Task::Hello => return Ok(()),
-        Task::Load { seconds, .. } => Some(*seconds),
-        Task::Idle | Task::Provoke { .. } => None,
-    };
+    if plan.task == Task::Hello {
+        return Ok(());
+    }
     Keeper::start(&plan.hold);
     let collector = Collector::start(cpus_of_nodes.clone(), counts);
     heartbeat::start(port, &collector, &cpus_of_nodes);
@@ -89,9 +106,9 @@ fn run(port: &Arc<Port>) -> Result<(), Stop> {
             fs::write(&path, value).map_err(|error| unfit(&path, "to be writable", error))?;
             wait_for_the_host()
         }
-        Task::Load { spec, .. } => {
-            let deadline = Instant::now() + Duration::from_secs(seconds.unwrap_or(0).into());
-            run_load(port, &collector, spec, cpus_of_nodes, deadline)
+        Task::Load { spec, seconds } => {
+            let duration = Duration::from_secs(seconds.into());
+            run_load(port, &collector, spec, cpus_of_nodes, duration)
         }
     }
 }
@@ -101,29 +118,23 @@ fn run_load(
     collector: &Collector,
     spec: LoadSpec,
     nodes: Vec<Vec<u32>>,
-    deadline: Instant,
+    duration: Duration,
 ) -> Result<(), Stop> {
-    let (crew, events) = Crew::start(spec, nodes).map_err(load_failed)?;
+    let (crew, events) = Crew::start(spec, nodes).map_err(|e| load_failed(format!("{e:#}")))?;
     collector.count_packets(crew.board());
     port.send(&Message::LoadStarted {
         uptime_ms: uptime_ms(),
         processes: crew.processes(),
         hugepages: crew.hugepages(),
     });
-    watch(&crew, &events, deadline)?;
+    // Any event is a failure, because no load process ever ends.
+    if let Ok(event) = events.recv_timeout(duration) {
+        return Err(load_failed(crew.explain(event, &events)));
+    }
     port.send(&Message::End {
         uptime_ms: uptime_ms(),
     });
     Ok(())
-}
-
-/// Waits for the deadline; any event before it is a failure, because no load process ever ends.
-fn watch(crew: &Crew, events: &Receiver<Event>, deadline: Instant) -> Result<(), Stop> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    match events.recv_timeout(left) {
-        Err(_) => Ok(()),
-        Ok(event) => Err(load_failed(crew.explain(event, events))),
-    }
 }
 
 fn wait_for_the_host() -> ! {
@@ -145,21 +156,8 @@ fn line_of(path: &str) -> String {
 }
 
 fn unfit(what: &str, expected: &str, found: impl std::fmt::Display) -> Stop {
-    misfit(Misfit {
-        what: what.into(),
-        expected: expected.into(),
-        found: found.to_string(),
-    })
-}
-
-fn misfit(
-    Misfit {
-        what,
-        expected,
-        found,
-    }: Misfit,
-) -> Stop {
-    Stop(Message::Unfit {
+    let (what, expected, found) = (what.into(), expected.into(), found.to_string());
+    Stop::Unfit(Misfit {
         what,
         expected,
         found,
@@ -167,7 +165,5 @@ fn misfit(
 }
 
 fn load_failed(reason: impl std::fmt::Display) -> Stop {
-    Stop(Message::LoadFailed {
-        reason: reason.to_string(),
-    })
+    Stop::LoadFailed(reason.to_string())
 }

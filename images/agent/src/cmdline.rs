@@ -4,11 +4,10 @@
 /// As in the kernel, `-` and `_` are the same in names.
 pub fn value(cmdline: &str, name: &str) -> Option<String> {
     let same = |word: &str| word.replace('-', "_") == name.replace('-', "_");
-    let found = words(cmdline).into_iter().rev().find_map(|word| {
+    words(cmdline).into_iter().rev().find_map(|word| {
         let (key, value) = word.split_once('=').unwrap_or((&word, ""));
         same(key).then(|| value.to_owned())
-    });
-    found
+    })
 }
 
 /// Splits at blanks outside double quotes.
