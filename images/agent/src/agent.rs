@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use kverdict_core::load::LoadSpec;
 use kverdict_core::protocol::{AGENT_PORT, GuestPlan, Message, PLAN_PATH, PROTOCOL_VERSION, Task};
+use kverdict_load::memory::interleave;
 
 use crate::collector::Collector;
 use crate::crew::Crew;
-use crate::heartbeat::{self, uptime_ms};
+use crate::heartbeat;
+use crate::pace::uptime_ms;
 use crate::port::Port;
 use crate::settings::{self, Keeper};
 use crate::topology::{self, Misfit};
@@ -52,10 +54,11 @@ pub fn main() -> ! {
     };
     report_panics(&port);
     let mounted = mounted.map_err(|error| unfit("mounts", "proc and sysfs", error));
-    if let Err(stop) = mounted.and_then(|()| run(&port)) {
-        port.send(&stop.message());
-    }
-    port.drain();
+    let last = match mounted.and_then(|()| run(&port)) {
+        Ok(last) => last,
+        Err(stop) => Some(stop.message()),
+    };
+    port.finish(last.as_ref());
     power::off()
 }
 
@@ -63,15 +66,14 @@ pub fn main() -> ! {
 fn report_panics(port: &Arc<Port>) {
     let port = Arc::clone(port);
     std::panic::set_hook(Box::new(move |info| {
-        port.send(&Message::LoadFailed {
-            reason: format!("the agent panicked: {info}"),
-        });
-        port.drain();
+        let reason = format!("the agent panicked: {info}");
+        port.finish(Some(&Message::LoadFailed { reason }));
         power::off()
     }));
 }
 
-fn run(port: &Arc<Port>) -> Result<(), Stop> {
+/// Carries out the plan and returns the last line, if it has one.
+fn run(port: &Arc<Port>) -> Result<Option<Message>, Stop> {
     let nodes = topology::nodes();
     port.send(&Message::Hello {
         protocol: PROTOCOL_VERSION,
@@ -87,20 +89,23 @@ fn run(port: &Arc<Port>) -> Result<(), Stop> {
         port.send(&tuned);
     }
     topology::check_balancing(&plan.expect).map_err(Stop::Unfit)?;
-    let counts = trace::EventCounts::start();
     port.send(&Message::Armed {
         detectors: detectors::all(),
-        tracing: counts.available(),
+        tracing: trace::start(),
     });
-    let cpus_of_nodes: Vec<Vec<u32>> = nodes.into_iter().map(|node| node.cpus).collect();
+    let cpus_of_nodes: Vec<Vec<u32>> = nodes.iter().map(|node| node.cpus.clone()).collect();
     if plan.task == Task::Hello {
-        return Ok(());
+        return Ok(None);
     }
+    // To scan memory for NUMA balancing, the kernel interrupts all CPUs that the process uses and
+    // waits: with one of them locked up, the agent would get stuck. Best effort, as the check of
+    // the nodes has passed.
+    let _ = interleave(&nodes.iter().map(|node| node.node).collect::<Vec<_>>());
     Keeper::start(&plan.hold);
-    let collector = Collector::start(cpus_of_nodes.clone(), counts);
+    let collector = Collector::start(cpus_of_nodes.clone());
     heartbeat::start(port, &collector, &cpus_of_nodes);
     match plan.task {
-        Task::Hello => Ok(()),
+        Task::Hello => Ok(None),
         Task::Idle => wait_for_the_host(),
         Task::Provoke { path, value } => {
             fs::write(&path, value).map_err(|error| unfit(&path, "to be writable", error))?;
@@ -119,7 +124,7 @@ fn run_load(
     spec: LoadSpec,
     nodes: Vec<Vec<u32>>,
     duration: Duration,
-) -> Result<(), Stop> {
+) -> Result<Option<Message>, Stop> {
     let (crew, events) = Crew::start(spec, nodes).map_err(|e| load_failed(format!("{e:#}")))?;
     collector.count_packets(crew.board());
     port.send(&Message::LoadStarted {
@@ -131,10 +136,9 @@ fn run_load(
     if let Ok(event) = events.recv_timeout(duration) {
         return Err(load_failed(crew.explain(event, &events)));
     }
-    port.send(&Message::End {
+    Ok(Some(Message::End {
         uptime_ms: uptime_ms(),
-    });
-    Ok(())
+    }))
 }
 
 fn wait_for_the_host() -> ! {

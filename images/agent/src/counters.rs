@@ -85,3 +85,85 @@ pub fn node_busy_percent(
     };
     nodes.iter().map(percent).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Recorded on 6.12.117 after some seconds of load, 8 CPUs in 2 nodes.
+    const SCHEDSTAT: &str = include_str!("../testdata/schedstat-16-6.12.117.txt");
+    const STAT: &str = include_str!("../testdata/stat-6.12.117.txt");
+    const VMSTAT: &str = include_str!("../testdata/vmstat-6.12.117.txt");
+
+    #[test]
+    fn recorded_active_balances_are_the_sum_over_cpus_and_domains() {
+        // By hand: 1 on CPU 0, 1 on CPU 1, 4 on CPU 2, 2 + 2 on CPU 4.
+        assert_eq!(active_balances(SCHEDSTAT), Some(10));
+    }
+
+    #[test]
+    fn version_15_only_orders_the_idle_types_otherwise() {
+        let old = SCHEDSTAT.replace("version 16", "version 15");
+        assert_eq!(active_balances(&old), Some(10));
+    }
+
+    #[test]
+    fn version_17_has_a_name_and_eleven_columns_per_idle_type() {
+        let before: Vec<String> = (100..133).map(|column| column.to_string()).collect();
+        let line = |alb: u32| {
+            format!(
+                "domain0 MC ff {} {alb} 3 4 0 0 0 0 0 0 7 8 9\n",
+                before.join(" ")
+            )
+        };
+        let text = format!(
+            "version 17\ntimestamp 4294690101\ncpu0 0 0 5\n{}{}",
+            line(7),
+            line(5)
+        );
+        assert_eq!(active_balances(&text), Some(12));
+    }
+
+    #[test]
+    fn an_unknown_version_tells_nothing() {
+        assert_eq!(
+            active_balances(&SCHEDSTAT.replace("version 16", "version 18")),
+            None
+        );
+        assert_eq!(
+            active_balances("version 15\ntimestamp 4294690101\ncpu0 0 0 5\n"),
+            None
+        );
+        assert_eq!(active_balances(""), None);
+    }
+
+    #[test]
+    fn vmstat_fields_are_whole_names() {
+        assert_eq!(vmstat(VMSTAT, "numa_hint_faults"), Some(33_825));
+        assert_eq!(vmstat(VMSTAT, "numa_hint_faults_local"), Some(30_765));
+        assert_eq!(vmstat(VMSTAT, "numa_pages_migrated"), Some(2_903));
+        assert_eq!(vmstat(VMSTAT, "numa_hint"), None);
+    }
+
+    #[test]
+    fn slices_are_the_third_field() {
+        assert_eq!(slices("1325816465 56965743 168\n"), Some(168));
+        assert_eq!(slices(""), None);
+    }
+
+    #[test]
+    fn idle_time_is_read_per_cpu() {
+        let idle = idle_times(STAT);
+        assert_eq!(idle.len(), 8);
+        assert_eq!((idle[0], idle[7]), ((0, 540), (7, 455)));
+    }
+
+    #[test]
+    fn busy_is_what_is_not_idle() {
+        let before = [(0, 100), (1, 100), (4, 100)];
+        let after = [(0, 150), (1, 100), (4, 201)];
+        let nodes = [vec![0, 1], vec![4], vec![9]];
+        assert_eq!(node_busy_percent(&before, &after, 1000, &nodes), [75, 0, 0]);
+        assert_eq!(node_busy_percent(&[], &after, 1000, &nodes), [0, 0, 0]);
+    }
+}

@@ -17,6 +17,7 @@ mod globs;
 mod heartbeat;
 mod kernel_log;
 mod mounts;
+mod pace;
 mod port;
 mod power;
 mod settings;

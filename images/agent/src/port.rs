@@ -2,13 +2,17 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use kverdict_core::protocol::Message;
 use rustix::fs::{Mode, OFlags};
 use rustix::termios::{OptionalActions, speed, tcdrain, tcgetattr, tcsetattr};
 
 /// The open port.
-pub struct Port(File);
+pub struct Port {
+    file: File,
+    closed: AtomicBool,
+}
 
 impl Port {
     /// Opens a terminal device and makes it raw: no echo, no carriage returns.
@@ -25,20 +29,35 @@ impl Port {
         settings.set_speed(speed::B115200)?;
         tcsetattr(&file, OptionalActions::Now, &settings)?;
         rustix::fs::fcntl_setfl(&file, OFlags::empty())?;
-        Ok(Port(File::from(file)))
+        Ok(Port {
+            file: File::from(file),
+            closed: AtomicBool::new(false),
+        })
     }
 
-    /// Sends one line. The kernel keeps the lines of concurrent writers apart; there is nowhere
-    /// to report that the port itself fails, so that is left to the host's silence timeout.
+    /// Sends one line, unless the port is closed. The kernel keeps the lines of concurrent writers
+    /// apart.
     pub fn send(&self, message: &Message) {
-        if let Ok(mut line) = serde_json::to_string(message) {
-            line.push('\n');
-            let _ = (&self.0).write_all(line.as_bytes());
+        if !self.closed.load(Ordering::Relaxed) {
+            self.write(message);
         }
     }
 
-    /// Waits until everything is sent.
-    pub fn drain(&self) {
-        let _ = tcdrain(&self.0);
+    /// Closes the port, sends the last line, if any, and waits until everything is sent. A line
+    /// that another thread is sending at this moment may still follow.
+    pub fn finish(&self, last: Option<&Message>) {
+        self.closed.store(true, Ordering::Relaxed);
+        if let Some(message) = last {
+            self.write(message);
+        }
+        let _ = tcdrain(&self.file);
+    }
+
+    /// There is nowhere to report that the port itself fails; the host notices the silence.
+    fn write(&self, message: &Message) {
+        if let Ok(mut line) = serde_json::to_string(message) {
+            line.push('\n');
+            let _ = (&self.file).write_all(line.as_bytes());
+        }
     }
 }

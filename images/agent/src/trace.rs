@@ -16,47 +16,66 @@ const TRACING: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 /// Per CPU; enough, as events are counted and not read.
 const BUFFER_KIB: &str = "4";
 
+/// Name of the instance and path of the event in it.
+type Event = (&'static str, &'static str);
+const SWAPS: Event = ("kv-swap", "sched/sched_swap_numa");
+const MOVES: Event = ("kv-move", "sched/sched_move_numa");
+
 /// The events counted, with the statistics files of their instances.
 pub struct EventCounts {
     swaps: Option<Vec<File>>,
     moves: Option<Vec<File>>,
 }
 
+/// Makes the instances and enables the events; says whether any is counted now. An event or a
+/// facility that the kernel lacks is left out.
+pub fn start() -> bool {
+    // Not lazily: one that works must not keep the other from being tried.
+    let swaps = count(SWAPS).is_some();
+    let moves = count(MOVES).is_some();
+    swaps || moves
+}
+
 impl EventCounts {
-    /// Makes the instances and enables the events; an event or facility that the kernel lacks is
-    /// left out.
-    pub fn start() -> Self {
+    /// Opens the statistics of the events that [`start`] enabled.
+    pub fn open() -> Self {
         EventCounts {
-            swaps: count("kv-swap", "sched/sched_swap_numa"),
-            moves: count("kv-move", "sched/sched_move_numa"),
+            swaps: statistics(SWAPS),
+            moves: statistics(MOVES),
         }
     }
 
-    /// Whether any event is counted.
-    pub fn available(&self) -> bool {
-        self.swaps.is_some() || self.moves.is_some()
-    }
-
-    /// Swaps of two tasks between nodes that were tried, since [`EventCounts::start`].
+    /// Swaps of two tasks between nodes that were tried, since [`start`].
     pub fn swaps(&self) -> Option<u64> {
         total(self.swaps.as_ref()?)
     }
 
-    /// Moves of one task to another node that were tried, since [`EventCounts::start`].
+    /// Moves of one task to another node that were tried, since [`start`].
     pub fn moves(&self) -> Option<u64> {
         total(self.moves.as_ref()?)
     }
 }
 
-fn count(instance: &str, event: &str) -> Option<Vec<File>> {
-    let instances = TRACING.iter().map(|tracing| format!("{tracing}/instances"));
-    let directory = instances
-        .into_iter()
-        .find(|path| Path::new(path).is_dir())?;
-    let instance = format!("{directory}/{instance}");
+/// The directory of an event's instance; it need not exist.
+fn instance((name, _): Event) -> Option<String> {
+    let mut instances = TRACING.iter().map(|tracing| format!("{tracing}/instances"));
+    let directory = instances.find(|path| Path::new(path).is_dir())?;
+    Some(format!("{directory}/{name}"))
+}
+
+fn count(event: Event) -> Option<()> {
+    let instance = instance(event)?;
     fs::create_dir_all(&instance).ok()?;
     fs::write(format!("{instance}/buffer_size_kb"), BUFFER_KIB).ok()?;
-    fs::write(format!("{instance}/events/{event}/enable"), "1").ok()?;
+    fs::write(format!("{instance}/events/{}/enable", event.1), "1").ok()
+}
+
+fn statistics(event: Event) -> Option<Vec<File>> {
+    let instance = instance(event)?;
+    let enabled = fs::read_to_string(format!("{instance}/events/{}/enable", event.1)).ok()?;
+    if !enabled.starts_with('1') {
+        return None;
+    }
     let paths = globs::expand(&format!("{instance}/per_cpu/cpu*/stats"));
     let files: Vec<File> = paths
         .iter()

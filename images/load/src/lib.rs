@@ -53,6 +53,8 @@ pub fn main() -> ! {
 fn run(assignment: &Assignment) -> Result<Infallible> {
     let comm = CString::new(assignment.role.name()).context("a name with a NUL")?;
     rustix::thread::set_name(&comm).context("cannot name the process")?;
+    // The agent exempts itself from NUMA balancing, and its policy is inherited.
+    memory::default_policy()?;
     match assignment.role {
         Role::Pollers => pollers::run(assignment),
         Role::Roamer { index } => roamer::run(assignment, index),

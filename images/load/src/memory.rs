@@ -17,9 +17,50 @@ pub const PAGE_BYTES: usize = 4096;
 /// Everything carved out of a mapping starts on a cache line of its own, in bytes.
 const LINE_BYTES: usize = 64;
 /// From `linux/mempolicy.h`, not in every libc.
+const MPOL_DEFAULT: usize = 0;
 const MPOL_BIND: usize = 2;
+const MPOL_INTERLEAVE: usize = 3;
 /// Nodes that the mask given to mbind(2) can name.
 const MASK_NODES: usize = 64;
+
+/// Interleaves the calling thread's future memory over `nodes`, and that of threads and processes
+/// that it starts. NUMA balancing leaves such memory alone.
+///
+/// # Errors
+/// When there is no such node or the kernel has no NUMA support.
+pub fn interleave(nodes: &[u32]) -> Result<()> {
+    let in_mask = nodes.iter().filter(|&&node| (node as usize) < MASK_NODES);
+    set_policy(
+        MPOL_INTERLEAVE,
+        in_mask.fold(0, |mask, node| mask | 1 << node),
+    )
+}
+
+/// Takes back what [`interleave`] did, for future memory.
+///
+/// # Errors
+/// When the kernel has no NUMA support.
+pub fn default_policy() -> Result<()> {
+    set_policy(MPOL_DEFAULT, 0)
+}
+
+fn set_policy(policy: usize, mask: u64) -> Result<()> {
+    // SAFETY: the mask outlives the call; the kernel takes one bit less than it is told.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_set_mempolicy,
+            policy,
+            &mask as *const u64,
+            MASK_NODES + 1,
+        )
+    };
+    ensure!(
+        result == 0,
+        "set_mempolicy: {}",
+        std::io::Error::last_os_error()
+    );
+    Ok(())
+}
 
 /// Types that are valid when all their bytes are zero.
 ///
