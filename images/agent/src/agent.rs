@@ -15,7 +15,7 @@ use crate::pace::uptime_ms;
 use crate::port::Port;
 use crate::settings::{self, Keeper};
 use crate::topology::{self, Misfit};
-use crate::{detectors, mounts, power, trace};
+use crate::{detectors, mounts, power, shell, trace};
 
 /// Why the agent stops before the plan is done.
 enum Stop {
@@ -73,6 +73,10 @@ fn report_panics(port: &Arc<Port>) {
 }
 
 /// Carries out the plan and returns the last line, if it has one.
+/// A CPU that runs nothing for so long after the load is locked up: its heartbeat thread is due
+/// every second, and the amplifier's longest wait is a fraction of one.
+const ROLL_CALL_LIMIT: Duration = Duration::from_secs(10);
+
 fn run(port: &Arc<Port>) -> Result<Option<Message>, Stop> {
     let nodes = topology::nodes();
     port.send(&Message::Hello {
@@ -103,17 +107,23 @@ fn run(port: &Arc<Port>) -> Result<Option<Message>, Stop> {
     let _ = interleave(&nodes.iter().map(|node| node.node).collect::<Vec<_>>());
     Keeper::start(&plan.hold);
     let collector = Collector::start(cpus_of_nodes.clone());
-    heartbeat::start(port, &collector, &cpus_of_nodes);
+    let pulse = heartbeat::start(port, &collector, &cpus_of_nodes);
     match plan.task {
         Task::Hello => Ok(None),
-        Task::Idle => wait_for_the_host(),
+        Task::Idle => match shell::run() {
+            Some(()) => Ok(None),
+            None => wait_for_the_host(),
+        },
         Task::Provoke { path, value } => {
             fs::write(&path, value).map_err(|error| unfit(&path, "to be writable", error))?;
             wait_for_the_host()
         }
         Task::Load { spec, seconds } => {
             let duration = Duration::from_secs(seconds.into());
-            run_load(port, &collector, spec, cpus_of_nodes, duration)
+            run_load(port, &collector, spec, cpus_of_nodes, duration)?;
+            let silent_cpus = pulse.silent_cpus(uptime_ms(), ROLL_CALL_LIMIT);
+            port.send(&Message::RollCall { silent_cpus });
+            Ok(Some(Message::End { uptime_ms: uptime_ms() }))
         }
     }
 }
@@ -124,7 +134,7 @@ fn run_load(
     spec: LoadSpec,
     nodes: Vec<Vec<u32>>,
     duration: Duration,
-) -> Result<Option<Message>, Stop> {
+) -> Result<(), Stop> {
     let (crew, events) = Crew::start(spec, nodes).map_err(|e| load_failed(format!("{e:#}")))?;
     collector.count_packets(crew.board());
     port.send(&Message::LoadStarted {
@@ -136,9 +146,7 @@ fn run_load(
     if let Ok(event) = events.recv_timeout(duration) {
         return Err(load_failed(crew.explain(event, &events)));
     }
-    Ok(Some(Message::End {
-        uptime_ms: uptime_ms(),
-    }))
+    Ok(())
 }
 
 fn wait_for_the_host() -> ! {

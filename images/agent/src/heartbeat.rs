@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use kverdict_core::protocol::Message;
 use kverdict_load::affinity;
@@ -21,36 +22,61 @@ use crate::port::Port;
 const INTERVAL_MS: u64 = 1000;
 
 /// What the threads share.
-struct Pulse {
+pub struct Pulse {
     port: Arc<Port>,
     collector: Arc<Collector>,
     pace: Pace,
+    /// When each CPU's thread last ran, in milliseconds since boot.
+    ran_ms: Vec<(u32, AtomicU64)>,
     /// The number of the next heartbeat. A pause leaves no gap in the numbers; the times show it.
     seq: AtomicU64,
 }
 
 /// Starts the heartbeats.
-pub fn start(port: &Arc<Port>, collector: &Arc<Collector>, nodes: &[Vec<u32>]) {
+pub fn start(port: &Arc<Port>, collector: &Arc<Collector>, nodes: &[Vec<u32>]) -> Arc<Pulse> {
+    let cpus = nodes.iter().flatten();
     let pulse = Arc::new(Pulse {
+        ran_ms: cpus.map(|&cpu| (cpu, AtomicU64::new(0))).collect(),
         port: Arc::clone(port),
         collector: Arc::clone(collector),
         pace: Pace::start(INTERVAL_MS),
         seq: AtomicU64::new(0),
     });
-    for &cpu in nodes.iter().flatten() {
+    for index in 0..pulse.ran_ms.len() {
         let pulse = Arc::clone(&pulse);
-        std::thread::spawn(move || {
-            // A CPU that cannot be had leaves the thread unconfined, which is no harm.
-            let _ = affinity::confine(&[cpu]);
-            pulse.beat()
-        });
+        std::thread::spawn(move || pulse.beat(index));
     }
+    pulse
 }
 
 impl Pulse {
-    fn beat(&self) -> ! {
+    /// The CPUs on which nothing ran since `since_ms`; waits up to `limit` for the last of them. Runs
+    /// on whichever CPU will have the caller, which is alive by that.
+    pub fn silent_cpus(&self, since_ms: u64, limit: Duration) -> Vec<u32> {
+        let end = Instant::now() + limit;
+        loop {
+            let silent: Vec<u32> = self
+                .ran_ms
+                .iter()
+                .filter(|(_, ran_ms)| ran_ms.load(Ordering::Relaxed) <= since_ms)
+                .map(|(cpu, _)| *cpu)
+                .collect();
+            if silent.is_empty() || Instant::now() >= end {
+                return silent;
+            }
+            self.pace.rest();
+        }
+    }
+
+    fn beat(&self, index: usize) -> ! {
+        let (cpu, ran_ms) = &self.ran_ms[index];
+        // A thread that cannot have its CPU does not speak for it.
+        let confined = affinity::confine(&[*cpu]).is_ok();
         let mut known = None;
         loop {
+            if confined {
+                ran_ms.store(uptime_ms(), Ordering::Relaxed);
+            }
             if self.pace.claim() {
                 known = self.collector.latest().or(known);
                 let counters = known.as_ref().map(|reading| reading.counters.clone());

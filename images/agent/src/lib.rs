@@ -21,6 +21,7 @@ mod pace;
 mod port;
 mod power;
 mod settings;
+mod shell;
 mod topology;
 mod trace;
 
