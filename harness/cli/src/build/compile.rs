@@ -54,6 +54,8 @@ pub struct CompileError {
     pub errors: String,
     /// Where the log is.
     pub log: PathBuf,
+    /// Whether make was killed, and may have left half a file behind.
+    pub killed: bool,
 }
 
 /// One run of make for one key in one work place.
@@ -108,11 +110,11 @@ impl Make<'_> {
         self.judge(ending, CONFIG_LIMIT)
     }
 
-    /// Compiles and returns how many objects that took.
+    /// Compiles and links the image.
     ///
     /// # Errors
     /// [`CompileError`] when it fails; [`crate::process::Interrupted`].
-    pub fn compile(&self, name: &str, usual_objects: u64, progress: &Progress) -> Result<u64> {
+    pub fn compile(&self, name: &str, usual_objects: u64, progress: &Progress) -> Result<()> {
         let job = self.job("bzImage", BUILD_LIMIT);
         // A second build in a place compiles few files, and nobody can say how many.
         let length = match self.place.objects() {
@@ -128,9 +130,9 @@ impl Make<'_> {
             Ok(())
         })?;
         counter.read_on()?;
-        drop(task);
         self.judge(ending, BUILD_LIMIT)?;
-        Ok(counter.objects)
+        task.finish(format!("{} files compiled", counter.objects));
+        Ok(())
     }
 
     fn judge(&self, ending: Ending, limit: Duration) -> Result<()> {
@@ -155,6 +157,7 @@ impl Make<'_> {
             ending: describe(ending, limit),
             errors: errors.join("\n"),
             log: self.log.to_owned(),
+            killed: !matches!(ending, Ending::Exited(_)),
         }
         .into())
     }

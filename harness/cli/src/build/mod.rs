@@ -25,9 +25,10 @@ use kverdict_core::catalogue::patch::Step;
 use kverdict_core::catalogue::{BuildKey, Fragment};
 
 use crate::catalogue::{Catalogue, Kernel, Patch};
+use crate::process::Interrupted;
 use crate::progress::Progress;
 use cache::{Cache, explain_full_disk, write_whole};
-use compile::{Make, USUAL_OBJECTS, made_from};
+use compile::{CompileError, Make, USUAL_OBJECTS, made_from};
 use compiler::Compiler;
 pub use failure::BuildFailure;
 use overlay::{AppliedPatch, Overlay, work_out};
@@ -193,12 +194,13 @@ impl<'a> Builder<'a> {
         let dir = self.cache.build(&resolved.key);
         let log = fresh_log(&dir, &resolved.command)?;
         place.put_on(&resolved.source, &overlay)?;
-        place.begin()?;
-        let compiled = self.run_make(resolved, place, &overlay, jobs, &log);
-        // An interrupted make has cleaned up after itself, so its mark goes as well.
-        place.end()?;
-        let (compiled, notes) = compiled?;
-        let objects = place.finish()?;
+        let began = place.begin()?;
+        let made = self.run_make(resolved, place, &overlay, jobs, &log);
+        if !made.as_ref().is_err_and(may_have_left_half_a_file) {
+            place.end()?;
+        }
+        let notes = made?;
+        let objects = place.finish(began)?;
         let record = BuildRecord {
             schema: 1,
             key: resolved.key.clone(),
@@ -208,9 +210,9 @@ impl<'a> Builder<'a> {
             compiler: resolved.compiler.clone(),
             patches,
             config_notes: notes,
-            objects,
-            objects_compiled: compiled,
-            objects_reused: objects.saturating_sub(compiled),
+            objects: objects.all,
+            objects_compiled: objects.all - objects.reused,
+            objects_reused: objects.reused,
             build_seconds: started.elapsed().as_secs_f64(),
         };
         record.store(&place.out(), &dir)?;
@@ -240,7 +242,7 @@ impl<'a> Builder<'a> {
         overlay: &Overlay,
         jobs: Option<usize>,
         log: &Path,
-    ) -> Result<(u64, Vec<String>)> {
+    ) -> Result<Vec<String>> {
         let wishes = resolved.wishes.allconfig();
         let from = made_from(
             &wishes,
@@ -257,12 +259,12 @@ impl<'a> Builder<'a> {
         let notes = config::check(&config, &resolved.wishes, &place.tree())?;
         let usual = record::last_object_count(&self.cache.builds(), &resolved.kernel.spec.name)
             .unwrap_or(USUAL_OBJECTS);
-        let compiled = self.maker(resolved, place, jobs, log)?.compile(
+        self.maker(resolved, place, jobs, log)?.compile(
             &resolved.kernel.spec.name,
             usual,
             self.progress,
         )?;
-        Ok((compiled, notes))
+        Ok(notes)
     }
 
     fn maker<'b>(
@@ -386,6 +388,14 @@ fn command_line(request: &BuildRequest) -> String {
         }
     }
     words.join(" ")
+}
+
+/// Make that was killed, by the user or for its time, may have been writing.
+fn may_have_left_half_a_file(error: &anyhow::Error) -> bool {
+    error.is::<Interrupted>()
+        || error
+            .downcast_ref::<CompileError>()
+            .is_some_and(|e| e.killed)
 }
 
 fn release(out: &Path) -> Result<String> {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use kverdict_core::catalogue::diff::{moved_hunks, rejects, touched_files};
 use kverdict_core::catalogue::key::sha256_hex;
-use kverdict_core::catalogue::patch::Step;
+use kverdict_core::catalogue::patch::{PatchKind, Step};
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::Patch;
@@ -56,6 +56,8 @@ pub type Overlay = BTreeMap<String, Content>;
 pub struct AppliedPatch {
     /// Its name.
     pub name: String,
+    /// What it is for; a plain diff does not say.
+    pub kind: Option<PatchKind>,
     /// Put in or taken out.
     pub direction: Direction,
     /// Digest of the patch.
@@ -154,6 +156,7 @@ impl<'a> Bench<'a> {
     fn run(&mut self, patch: &Patch, direction: Direction) -> Result<AppliedPatch> {
         let mut record = AppliedPatch {
             name: patch.name.clone(),
+            kind: patch.kind,
             direction,
             digest: patch.digest.clone(),
             files: BTreeMap::new(),

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -32,6 +32,15 @@ pub struct WorkPlace {
     dir: PathBuf,
     state: State,
     _lock: Lock,
+}
+
+/// Objects of a kernel.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Objects {
+    /// All of them.
+    pub all: u64,
+    /// Those that the last build found compiled.
+    pub reused: u64,
 }
 
 /// What is known about a work place between two builds.
@@ -142,15 +151,17 @@ impl WorkPlace {
 
     /// Marks that make is about to run; if the mark of an earlier run is still there, that run was
     /// killed, and what it wrote last is removed, because make would take it as finished.
+    /// Returns the time of the mark by the clock of the file system.
     ///
     /// # Errors
     /// When files cannot be listed or removed.
-    pub fn begin(&mut self) -> Result<()> {
+    pub fn begin(&mut self) -> Result<SystemTime> {
         if self.mark().exists() {
             remove_doubtful(&self.out())?;
             self.set_configured(None)?;
         }
-        write_whole(&self.mark(), b"")
+        write_whole(&self.mark(), b"")?;
+        Ok(fs::metadata(self.mark())?.modified()?)
     }
 
     /// Takes the mark away: make came to its own end, good or bad.
@@ -162,29 +173,41 @@ impl WorkPlace {
             .with_context(|| format!("cannot remove {}", self.mark().display()))
     }
 
-    /// Records that a build went through, and returns its number of objects.
+    /// Records that a build went through, and counts its objects.
     ///
     /// # Errors
-    /// When the record cannot be written.
-    pub fn finish(&mut self) -> Result<u64> {
-        let objects = self.count_objects();
-        self.state.objects = Some(objects);
+    /// When the record cannot be written, or the mark's time cannot be read.
+    pub fn finish(&mut self, began: SystemTime) -> Result<Objects> {
+        let mut objects = Objects::default();
+        for changed in self.object_times() {
+            objects.all += 1;
+            objects.reused += u64::from(changed < began);
+        }
+        self.state.objects = Some(objects.all);
         self.save()?;
         Ok(objects)
     }
 
-    /// Objects that are there; kbuild keeps a command file beside each.
+    /// Objects that are there.
     pub fn count_objects(&self) -> u64 {
-        WalkDir::new(self.out())
+        self.object_times().count() as u64
+    }
+
+    /// When each object was compiled. Kbuild writes a command file beside each; those of the
+    /// build's own tools are no part of the kernel.
+    fn object_times(&self) -> impl Iterator<Item = SystemTime> {
+        let out = self.out();
+        let tools = [out.join("scripts"), out.join("tools")];
+        WalkDir::new(out)
             .into_iter()
+            .filter_entry(move |entry| !tools.iter().any(|tool| tool == entry.path()))
             .filter_map(Result::ok)
             .filter(|entry| {
                 let name = entry.file_name().to_string_lossy();
-                name.ends_with(".o.cmd")
-                    && !name.contains("built-in")
-                    && !name.starts_with(".vmlinux")
+                let linked = name.contains("built-in") || name.starts_with(".vmlinux");
+                name.ends_with(".o.cmd") && !linked
             })
-            .count() as u64
+            .filter_map(|entry| entry.metadata().ok()?.modified().ok())
     }
 
     fn mark(&self) -> PathBuf {
