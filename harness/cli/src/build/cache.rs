@@ -6,6 +6,7 @@
 //! trees/<name>.json     what is known about the files of local trees
 //! work/<name>/          one work place per source, config and compiler: tree/, out/
 //! builds/<key>/         finished builds; one without manifest.json is not finished
+//! rules/                what semantic patch rules made of files
 //! locks/                one file per thing that only one process may make at a time
 //! ccache/               compiler results
 //! ```
@@ -128,6 +129,10 @@ impl Cache {
                 Some((built, entry.path().join("bzImage")))
             });
         finished.max().map(|(_, image)| image)
+
+    /// What semantic patch rules made of files.
+    pub fn rule_results(&self) -> PathBuf {
+        self.root.join("rules")
     }
 
     /// Where ccache keeps its results.

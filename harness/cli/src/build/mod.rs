@@ -228,6 +228,7 @@ impl<'a> Builder<'a> {
         let done = work_out(
             &resolved.source.root,
             scratch.path(),
+            &self.cache.rule_results(),
             &resolved.revert,
             &resolved.apply,
         )?;

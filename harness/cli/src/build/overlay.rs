@@ -3,6 +3,7 @@
 //! Nothing of the source is written to, and an arm is only ever handed a finished overlay, so a
 //! patch that does not apply leaves nothing half-done.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -10,16 +11,21 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
+use kverdict_core::catalogue::BuildKey;
 use kverdict_core::catalogue::diff::{moved_hunks, rejects, touched_files};
 use kverdict_core::catalogue::key::sha256_hex;
 use kverdict_core::catalogue::patch::{PatchKind, Step};
 use serde::{Deserialize, Serialize};
 
+use super::cache::write_whole;
+use super::compiler::first_line;
 use crate::catalogue::Patch;
 use crate::process::{Ending, Job, describe, tail_of};
 
 /// spatch stops itself after 120 s.
 const SPATCH_LIMIT: Duration = Duration::from_secs(150);
+/// What spatch says, with a status that looks like a failure, when a rule matched and changed nothing.
+const NOTHING_CHANGED: &str = "no modified files";
 const PATCH_LIMIT: Duration = Duration::from_secs(60);
 
 /// Whether a patch is put in or taken out.
@@ -110,17 +116,18 @@ impl Content {
 }
 
 /// Runs patches over the source in `root`: first the reverted ones, then the applied ones, each
-/// list in its order.
+/// list in its order. `memo` keeps what rules made of files.
 ///
 /// # Errors
 /// [`Misfit`] when one does not fit, anything else when a tool is missing or breaks.
 pub fn work_out(
     root: &Path,
     scratch: &Path,
+    memo: &Path,
     revert: &[Patch],
     apply: &[Patch],
 ) -> Result<(Overlay, Vec<AppliedPatch>)> {
-    let mut bench = Bench::new(root, scratch)?;
+    let mut bench = Bench::new(root, scratch, memo)?;
     let reverted = revert.iter().map(|patch| (patch, Direction::Reverted));
     let applied = apply.iter().map(|patch| (patch, Direction::Applied));
     let records = reverted
@@ -133,15 +140,20 @@ pub fn work_out(
 /// The private folder: only files that patches touch are copied into it.
 struct Bench<'a> {
     root: &'a Path,
+    /// Results of rules, by everything that goes into them.
+    memo: &'a Path,
+    spatch_version: OnceCell<String>,
     tree: PathBuf,
     aside: PathBuf,
     brought: BTreeSet<String>,
 }
 
 impl<'a> Bench<'a> {
-    fn new(root: &'a Path, scratch: &Path) -> Result<Self> {
+    fn new(root: &'a Path, scratch: &Path, memo: &'a Path) -> Result<Self> {
         let bench = Self {
             root,
+            memo,
+            spatch_version: OnceCell::new(),
             tree: scratch.join("patched"),
             aside: scratch.join("aside"),
             brought: BTreeSet::new(),
@@ -310,6 +322,59 @@ impl<'a> Bench<'a> {
                 format!("the file {target} of rule {rule} is not in this source tree"),
             ));
         }
+        let Content::File {
+            bytes: source,
+            executable,
+        } = &before
+        else {
+            return Err(misfit(
+                patch,
+                format!("{target}, which the rule {rule} is for, is a link"),
+            ));
+        };
+        let memo = self.memo.join(self.memo_name(bytes, target, source)?);
+        let result = match fs::read(&memo) {
+            Ok(result) => result,
+            Err(_) => {
+                let result = self.spatch(patch, rule, target, bytes)?;
+                let result = result.unwrap_or_else(|| source.clone());
+                write_whole(&memo, &result)?;
+                result
+            }
+        };
+        let changed = result != *source;
+        let after = Content::File {
+            bytes: result,
+            executable: *executable,
+        };
+        put(&path, &after)?;
+        Ok(changed)
+    }
+
+    /// Rules take seconds each, and all arms run the same ones on the same files.
+    fn memo_name(&self, rule: &[u8], target: &str, source: &[u8]) -> Result<String> {
+        let spatch = self
+            .spatch_version
+            .get_or_init(|| first_line("spatch").unwrap_or_default());
+        let key = BuildKey::of([
+            ("spatch", spatch.as_str()),
+            ("rule", sha256_hex(rule).as_str()),
+            ("target", target),
+            ("source", sha256_hex(source).as_str()),
+        ]);
+        fs::create_dir_all(&self.memo)
+            .with_context(|| format!("cannot create {}", self.memo.display()))?;
+        Ok(key.as_str().to_owned())
+    }
+
+    /// What the rule makes of the file; none when it changes nothing.
+    fn spatch(
+        &self,
+        patch: &Patch,
+        rule: &str,
+        target: &str,
+        bytes: &[u8],
+    ) -> Result<Option<Vec<u8>>> {
         let rule_file = self.aside.join("rule.cocci");
         fs::write(&rule_file, bytes)?;
         let output = self.aside.join("output.c");
@@ -318,25 +383,18 @@ impl<'a> Bench<'a> {
         }
         let log = self.fresh_log("spatch.log")?;
         let ending = Job::new("spatch", SPATCH_LIMIT)
-            .args([
-                "--very-quiet",
-                "--no-includes",
-                "--timeout",
-                "120",
-                "--sp-file",
-            ])
-            .args([
-                rule_file.as_os_str(),
-                target.as_ref(),
-                "-o".as_ref(),
-                output.as_os_str(),
-            ])
+            .args(["--very-quiet", "--no-includes", "--timeout", "120"])
+            .args(["--sp-file".as_ref(), rule_file.as_os_str(), target.as_ref()])
+            .args(["-o".as_ref(), output.as_os_str()])
             .dir(&self.tree)
             .log(&log)
             .run()?;
         let said = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
         // The first line is the command itself, which has the word timeout.
         let said = said.split_once('\n').map_or("", |(_, rest)| rest);
+        if said.contains(NOTHING_CHANGED) {
+            return Ok(None);
+        }
         let succeeded = matches!(ending, Ending::Exited(status) if status.success());
         if !succeeded || said.contains("Fatal error") || said.contains("timeout") {
             bail!(
@@ -346,16 +404,10 @@ impl<'a> Bench<'a> {
                 tail_of(&log, 5)
             );
         }
-        let after = match (Content::at(&output)?, &before) {
-            (Content::File { bytes, .. }, Content::File { executable, .. }) => Content::File {
-                bytes,
-                executable: *executable,
-            },
-            (Content::File { .. } | Content::Link(_) | Content::Absent, _) => return Ok(false),
-        };
-        let changed = after != before;
-        put(&path, &after)?;
-        Ok(changed)
+        match Content::at(&output)? {
+            Content::File { bytes, .. } => Ok(Some(bytes)),
+            Content::Link(_) | Content::Absent => Ok(None),
+        }
     }
 
     fn fresh_log(&self, name: &str) -> Result<PathBuf> {
