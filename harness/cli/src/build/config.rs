@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use kverdict_core::catalogue::kconfig::{blockers, definitions};
+use kverdict_core::catalogue::kconfig::{blockers, definitions, selectors};
 use kverdict_core::catalogue::{Config, Fragment, Unheld};
 use walkdir::WalkDir;
 
@@ -53,8 +53,13 @@ fn explain(wish: &Unheld, config: &Config, tree: &Path) -> Vec<String> {
     let mut lines = Vec::new();
     let mut known = false;
     for (name, text) in kconfig_files(tree) {
-        for definition in definitions(&text, &wish.symbol) {
-            known = true;
+        let found = definitions(&text, &wish.symbol);
+        known |= !found.is_empty();
+        if wish.wanted == "n" {
+            lines.extend(forced_by(wish, config, &name, &text));
+            continue;
+        }
+        for definition in found {
             if !definition.has_prompt {
                 lines.push(format!(
                     "{name}:{}: it has no prompt: it cannot be set, only follows from other symbols",
@@ -74,12 +79,24 @@ fn explain(wish: &Unheld, config: &Config, tree: &Path) -> Vec<String> {
             }
         }
     }
+    if known && lines.is_empty() {
+        lines.push("nothing in its definition forbids it: it may be part of a choice, or have a default that needs another symbol off or on".to_owned());
+    }
     if !known {
         lines.push(
             "no Kconfig file of this tree defines it: misspelt, or of another version".to_owned(),
         );
     }
     lines
+}
+
+/// Set symbols that select one that should be off.
+fn forced_by(wish: &Unheld, config: &Config, name: &str, text: &str) -> Vec<String> {
+    selectors(text, &wish.symbol)
+        .into_iter()
+        .filter(|(_, owner)| config.value(owner) != "n")
+        .map(|(line, owner)| format!("{name}:{line}: CONFIG_{owner} is set and selects it"))
+        .collect()
 }
 
 /// Kconfig files of the tree, without those of other architectures.

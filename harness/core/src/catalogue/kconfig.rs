@@ -41,9 +41,25 @@ pub fn definitions(text: &str, symbol: &str) -> Vec<Definition> {
     reader.finish()
 }
 
-/// Which symbols of an expression stand in its way: `X is not set`, or `X is set` for `!X`.
-///
-/// Comparisons are left out; the expression itself is shown beside this.
+/// Who forces a symbol on: the symbols that `select` it, with the lines that say so.
+pub fn selectors(text: &str, symbol: &str) -> Vec<(usize, String)> {
+    let mut owner = "";
+    let mut found = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let mut words = line.split_whitespace();
+        match (words.next(), words.next()) {
+            (Some("config" | "menuconfig"), Some(name)) => owner = name,
+            (Some("select"), Some(name)) if name == symbol => {
+                found.push((index + 1, owner.to_owned()));
+            }
+            (Some(_) | None, Some(_) | None) => {}
+        }
+    }
+    found
+}
+
+/// Which symbols of an expression stand in its way: `X is not set`, or `X is set` for `!X`. What a
+/// symbol is compared with is not judged; its value is told.
 pub fn blockers(expression: &str, config: &Config) -> Vec<String> {
     let words: Vec<&str> = TOKEN
         .find_iter(expression)
@@ -51,21 +67,22 @@ pub fn blockers(expression: &str, config: &Config) -> Vec<String> {
         .collect();
     let mut found = Vec::new();
     for (index, word) in words.iter().enumerate() {
-        let compared = [index.wrapping_sub(1), index + 1]
-            .iter()
-            .filter_map(|at| words.get(*at))
-            .any(|near| ["=", "!=", "<", ">", "<=", ">="].contains(near));
         let is_symbol = word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
             && word.chars().any(|c| c.is_ascii_uppercase());
-        if !is_symbol || compared {
+        if !is_symbol {
             continue;
         }
-        let negated = index > 0 && words[index - 1] == "!";
-        let set = config.value(word) != "n";
-        let text = match (negated, set) {
-            (false, false) => format!("CONFIG_{word} is not set"),
-            (true, true) => format!("CONFIG_{word} is set"),
-            (false, true) | (true, false) => continue,
+        let near = |at: usize| words.get(at).copied().unwrap_or_default();
+        let compared = [near(index.wrapping_sub(1)), near(index + 1)]
+            .iter()
+            .any(|token| ["=", "!=", "<", ">", "<=", ">="].contains(token));
+        let negated = near(index.wrapping_sub(1)) == "!";
+        let value = config.value(word);
+        let text = match (compared, negated, value != "n") {
+            (true, _, _) => format!("CONFIG_{word} is {value}"),
+            (false, false, false) => format!("CONFIG_{word} is not set"),
+            (false, true, true) => format!("CONFIG_{word} is set"),
+            (false, false, true) | (false, true, false) => continue,
         };
         if !found.contains(&text) {
             found.push(text);
@@ -284,7 +301,22 @@ config PLAIN
                 "(TTY || NET) && !TINY && NR_CPUS > 1 && X86=y && A!=y",
                 &config
             ),
-            ["CONFIG_NET is not set", "CONFIG_TINY is set"]
+            [
+                "CONFIG_NET is not set",
+                "CONFIG_TINY is set",
+                "CONFIG_NR_CPUS is n",
+                "CONFIG_X86 is n",
+                "CONFIG_A is n"
+            ]
+        );
+    }
+
+    #[test]
+    fn selectors_are_named_with_their_lines() {
+        let text = "config A\n\tselect VT if X\nmenuconfig B\n\tselect OTHER\n\tselect VT\n";
+        assert_eq!(
+            selectors(text, "VT"),
+            [(2, "A".to_owned()), (5, "B".to_owned())]
         );
     }
 }
