@@ -27,7 +27,7 @@ use kverdict_core::catalogue::{BuildKey, Fragment};
 use crate::catalogue::{Catalogue, Kernel, Patch};
 use crate::process::Interrupted;
 use crate::progress::Progress;
-use cache::{Cache, explain_full_disk, write_whole};
+use cache::{Cache, full_disk_text, is_full_disk, write_whole};
 use compile::{CompileError, Make, USUAL_OBJECTS, made_from};
 use compiler::Compiler;
 pub use failure::BuildFailure;
@@ -95,7 +95,14 @@ impl<'a> Builder<'a> {
     /// machine is to blame.
     pub fn build(&self, request: &BuildRequest) -> Result<BuiltKernel, BuildFailure> {
         self.build_or_find(request)
-            .map_err(|error| BuildFailure::of(explain_full_disk(error, self.cache.root())))
+            .map_err(|error| self.sort(error))
+    }
+
+    fn sort(&self, error: anyhow::Error) -> BuildFailure {
+        if is_full_disk(&error) {
+            return BuildFailure::Host(error.context(full_disk_text(self.cache.root())));
+        }
+        BuildFailure::of(error)
     }
 
     fn build_or_find(&self, request: &BuildRequest) -> Result<BuiltKernel> {
