@@ -129,6 +129,7 @@ impl Cache {
                 Some((built, entry.path().join("bzImage")))
             });
         finished.max().map(|(_, image)| image)
+    }
 
     /// What semantic patch rules made of files.
     pub fn rule_results(&self) -> PathBuf {
@@ -215,7 +216,7 @@ pub fn is_full_disk(error: &anyhow::Error) -> bool {
 /// What to do when the cache's disk is full.
 pub fn full_disk_text(root: &Path) -> String {
     format!(
-        "the disk that holds the cache {0} is full: free some space there (remove {0}/work or old folders of {0}/builds) or set KVERDICT_CACHE to another disk; a kernel needs about 4 GB",
+        "the disk that holds the cache {0} is full: free some space there (remove {0}/work or old folders of {0}/builds) or set KVERDICT_CACHE to another disk; a first kernel needs about 3 GB",
         root.display()
     )
 }

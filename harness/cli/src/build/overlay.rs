@@ -362,7 +362,7 @@ impl<'a> Bench<'a> {
             ("target", target),
             ("source", sha256_hex(source).as_str()),
         ]);
-        fs::create_dir_all(&self.memo)
+        fs::create_dir_all(self.memo)
             .with_context(|| format!("cannot create {}", self.memo.display()))?;
         Ok(key.as_str().to_owned())
     }
