@@ -1,16 +1,17 @@
 //! One trial: boot a kernel, watch console and agent, end it, and say what was seen.
 
 use std::fs;
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use kverdict_core::campaign::Policy;
-use kverdict_core::console::{ConsoleFindings, Outcome, Scanner};
+use kverdict_core::console::{ConsoleFindings, Match, Outcome, Scanner};
 use kverdict_core::record::{self, Timing, TrialRecord};
 
 use crate::agent_channel::{AgentChannel, Phase};
 use crate::layout::TrialDir;
-use crate::process::{self, Child, Interrupted, Job};
+use crate::process::{self, Child, Ending, Interrupted, Job};
 use crate::qemu::{self, Machine};
 use crate::store;
 use crate::tail::Tail;
@@ -58,10 +59,16 @@ pub struct Standing<'a> {
     pub load_seconds: u64,
 }
 
-/// Why the harness ended a guest, or that it ended by itself.
-#[derive(Debug, Clone, PartialEq)]
+/// That a guest ended by itself, or why it was ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
-    Exited,
+    Exited(ExitStatus),
+    Stopped(Reason),
+}
+
+/// Why the harness ended a guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reason {
     ConsoleReport,
     Flood,
     NoHello,
@@ -84,7 +91,7 @@ pub fn run(spec: &TrialSpec<'_>, watch: &mut dyn FnMut(Standing<'_>)) -> Result<
     let started = store::now();
     let mut watcher = Watcher::start(spec)?;
     let end = watcher.follow_to_the_end(watch)?;
-    Ok(watcher.into_record(started, &end))
+    Ok(watcher.into_record(started, end))
 }
 
 struct Watcher<'a> {
@@ -139,21 +146,19 @@ impl<'a> Watcher<'a> {
 
     fn follow_to_the_end(&mut self, watch: &mut dyn FnMut(Standing<'_>)) -> Result<End> {
         loop {
-            let exited = self.child.try_wait()?.is_some();
+            let exited = self.child.try_wait()?;
             self.take_in()?;
-            if exited {
-                // What was written between the last look and the exit.
-                self.take_in()?;
-                return Ok(End::Exited);
+            if let Some(status) = exited {
+                return Ok(End::Exited(status));
             }
             if process::interrupted() {
                 self.child.kill();
                 return Err(Interrupted.into());
             }
-            if let Some(end) = self.time_to_stop() {
+            if let Some(reason) = self.time_to_stop() {
                 self.child.kill();
                 self.take_in()?;
-                return Ok(end);
+                return Ok(End::Stopped(reason));
             }
             watch(Standing {
                 phase: &self.agent.phase,
@@ -187,11 +192,11 @@ impl<'a> Watcher<'a> {
         Ok(())
     }
 
-    fn time_to_stop(&self) -> Option<End> {
+    fn time_to_stop(&self) -> Option<Reason> {
         let policy = self.spec.policy;
         let seconds = |count: u32| Duration::from_secs(u64::from(count));
         if self.console.read_bytes() > CONSOLE_LIMIT_BYTES {
-            return Some(End::Flood);
+            return Some(Reason::Flood);
         }
         if self
             .complete_at
@@ -200,49 +205,59 @@ impl<'a> Watcher<'a> {
                 .report_at
                 .is_some_and(|at| at.elapsed() > INCOMPLETE_GRACE)
         {
-            return Some(End::ConsoleReport);
+            return Some(Reason::ConsoleReport);
         }
         if self
             .ended_at
             .is_some_and(|at| at.elapsed() > seconds(policy.shutdown_deadline_seconds))
         {
-            return Some(End::ShutdownTooLong);
+            return Some(Reason::ShutdownTooLong);
         }
         match self.agent.phase {
             Phase::Booting | Phase::SettingUp | Phase::Armed => {
                 let late = self.start.elapsed() > seconds(policy.boot_deadline_seconds);
                 late.then_some(if self.hello.is_none() {
-                    End::NoHello
+                    Reason::NoHello
                 } else {
-                    End::SetUpTooLong
+                    Reason::SetUpTooLong
                 })
             }
             Phase::Loading => {
                 if self.last_word.elapsed() > seconds(policy.silence_seconds) {
-                    return Some(End::Silent);
+                    return Some(Reason::Silent);
                 }
                 // The agent's timer may sit on a CPU that is gone while its heartbeats go on.
                 let overdue =
                     self.agent.load_ms() / 1000 > u64::from(policy.load_seconds + OVERDUE_SECONDS);
                 let limit = seconds(policy.boot_deadline_seconds)
                     + seconds(policy.load_seconds) * LOAD_SLOWNESS_LIMIT;
-                (overdue || self.start.elapsed() > limit).then_some(End::LoadTooLong)
+                (overdue || self.start.elapsed() > limit).then_some(Reason::LoadTooLong)
             }
             // These end in a power-off, for which there is the shutdown's deadline.
             Phase::Ended => None,
             Phase::Unfit(_) | Phase::LoadFailed(_) => {
                 let late = self.last_word.elapsed() > seconds(policy.shutdown_deadline_seconds);
-                late.then_some(End::ShutdownTooLong)
+                late.then_some(Reason::ShutdownTooLong)
             }
         }
     }
 
-    fn into_record(self, started: String, end: &End) -> TrialRecord {
+    fn into_record(self, started: String, end: End) -> TrialRecord {
         let total = self.start.elapsed();
         let findings = self.scanner.finish();
         let (outcome, title) = classify(&findings, &self.agent, end);
+        let title = if outcome == Outcome::Infrastructure {
+            format!(
+                "{title}: {}",
+                process::tail_of(&self.spec.dir.qemu_log(), 1)
+            )
+        } else {
+            title
+        };
+        let locked_up = findings.outcome.is_fatal() || findings.matched() == Some(Match::Target);
         let load_to_report_ms = findings
             .worst_report()
+            .filter(|_| locked_up)
             .and_then(|report| report.time_us)
             .zip(self.agent.load_started_ms())
             .map(|(report_us, load_ms)| (report_us / 1000).saturating_sub(load_ms));
@@ -251,6 +266,10 @@ impl<'a> Watcher<'a> {
             .as_ref()
             .filter(|finding| finding.name == self.spec.signature)
             .map(|finding| finding.matched);
+        let mut exposure = self.agent.exposure();
+        // A lockup may silence the heartbeats long before it is reported. Too much time makes the
+        // rate smaller and the verdict harder to reach, too little would flatter it.
+        exposure.load_ms = exposure.load_ms.max(load_to_report_ms.unwrap_or(0));
         TrialRecord {
             schema: record::SCHEMA_VERSION,
             id: self.spec.id.clone(),
@@ -261,7 +280,7 @@ impl<'a> Watcher<'a> {
             outcome,
             title,
             signature,
-            exposure: self.agent.exposure(),
+            exposure,
             detectors: self.agent.detectors,
             refused_settings: self.agent.refused_settings,
             timing: Timing {
@@ -274,43 +293,44 @@ impl<'a> Watcher<'a> {
     }
 }
 
-/// The one place that says which layer wins: a failure that the kernel named itself, then what the
-/// agent said, then how the guest ended. A mere warning on the console does not hide a hang.
-fn classify(findings: &ConsoleFindings, agent: &AgentChannel, end: &End) -> (Outcome, String) {
-    let console = |findings: &ConsoleFindings| {
-        (
-            findings.outcome,
-            findings.title().unwrap_or_default().to_owned(),
-        )
-    };
-    if *end == End::Flood {
-        let text = format!("console wrote more than {} MiB", CONSOLE_LIMIT_BYTES >> 20);
+/// The one place that says which layer wins: a failure that the kernel named itself, then QEMU's own
+/// trouble, then what the agent said, then how the guest ended. A mere warning on the console hides
+/// no hang.
+fn classify(findings: &ConsoleFindings, agent: &AgentChannel, end: End) -> (Outcome, String) {
+    if end == End::Stopped(Reason::Flood) {
+        let text = format!(
+            "the console wrote more than {} MiB",
+            CONSOLE_LIMIT_BYTES >> 20
+        );
         return (Outcome::ConsoleFlood, text);
     }
     if findings.outcome.is_fatal() {
         return console(findings);
     }
-    let (outcome, title) = match &agent.phase {
+    // QEMU ends with 0 when the guest powers off, panics or resets.
+    if let End::Exited(status) = end
+        && !status.success()
+    {
+        let how = process::describe(Ending::Exited(status), Duration::ZERO);
+        return (Outcome::Infrastructure, format!("QEMU {how}"));
+    }
+    match &agent.phase {
         Phase::Unfit(why) => (Outcome::Unfit, why.clone()),
         Phase::LoadFailed(why) => (Outcome::LoadFailure, why.clone()),
         Phase::Booting => (Outcome::BootFailure, boot_failure(findings, end)),
         Phase::SettingUp | Phase::Armed => match end {
-            End::Exited => (
+            End::Exited(_) => said(
                 Outcome::UnexpectedExit,
-                "the guest ended before its load started".into(),
+                "the guest ended before its load started",
             ),
-            _ => (
-                Outcome::LoadFailure,
-                "the load did not start in time".into(),
-            ),
+            End::Stopped(_) => said(Outcome::LoadFailure, "the load did not start in time"),
         },
         Phase::Loading => match end {
-            End::Exited => (Outcome::UnexpectedExit, "the guest ended under load".into()),
-            End::LoadTooLong => (
-                Outcome::SilentHang,
-                "the load went on far beyond its time".into(),
-            ),
-            _ => (
+            End::Exited(_) => said(Outcome::UnexpectedExit, "the guest ended under load"),
+            End::Stopped(Reason::LoadTooLong) => {
+                said(Outcome::SilentHang, "the load went on far beyond its time")
+            }
+            End::Stopped(_) => (
                 Outcome::SilentHang,
                 format!(
                     "no word from the agent after {} s of load",
@@ -326,23 +346,32 @@ fn classify(findings: &ConsoleFindings, agent: &AgentChannel, end: &End) -> (Out
             ),
         ),
         Phase::Ended => match end {
-            End::Exited => return console(findings),
-            _ => (Outcome::SilentHang, "the guest did not power off".into()),
+            End::Exited(_) => console(findings),
+            End::Stopped(_) => said(Outcome::SilentHang, "the guest did not power off"),
         },
-    };
-    (outcome, title)
+    }
 }
 
-fn boot_failure(findings: &ConsoleFindings, end: &End) -> String {
+fn said(outcome: Outcome, title: &str) -> (Outcome, String) {
+    (outcome, title.to_owned())
+}
+
+fn console(findings: &ConsoleFindings) -> (Outcome, String) {
+    (
+        findings.outcome,
+        findings.title().unwrap_or_default().to_owned(),
+    )
+}
+
+fn boot_failure(findings: &ConsoleFindings, end: End) -> String {
     let last = findings
         .boot_markers
         .last_kernel_line
         .as_ref()
         .map_or("nothing", |line| line.text.as_str());
-    match end {
-        End::Exited => {
-            format!("the guest ended before the agent said hello; the console's last line: {last}")
-        }
-        _ => format!("no hello from the agent in time; the console's last line: {last}"),
-    }
+    let how = match end {
+        End::Exited(_) => "the guest ended before the agent said hello",
+        End::Stopped(_) => "no hello from the agent in time",
+    };
+    format!("{how}; the console's last line: {last}")
 }

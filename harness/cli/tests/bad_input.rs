@@ -29,7 +29,7 @@ fn refused(from: &str, to: &str) -> String {
 
 #[test]
 fn an_unknown_key_is_named_with_its_place() {
-    let text = refused("load_seconds: 90", "load_secs: 90");
+    let text = refused("load_seconds: 60", "load_secs: 90");
     assert!(text.contains("c.yaml: 2 problems"), "{text}");
     assert!(text.contains("policy.load_secs: unknown key"), "{text}");
     assert!(text.contains("policy.load_seconds: missing"), "{text}");

@@ -25,15 +25,13 @@ fn t1_the_defect_locks_up_on_the_console_and_the_fix_survives() {
     assert!(arms[0]["target_lockups"].as_u64() >= Some(1), "{arms:#}");
     assert_eq!(arms[1]["target_lockups"], 0, "{arms:#}");
     assert!(arms[1]["survived"].as_u64() >= Some(1), "{arms:#}");
-    // Both sides really ran, in both arms.
-    for arm in arms.as_array().unwrap() {
-        for counter in [
-            "swaps_per_minute",
-            "active_balances_per_minute",
-            "meetings_per_minute",
-        ] {
-            assert!(arm[counter].as_f64() > Some(0.0), "{counter}: {arm:#}");
-        }
+    // The subject was in danger: both sides of the race ran, and met.
+    for counter in [
+        "swaps_per_minute",
+        "windows_per_minute",
+        "meetings_per_minute",
+    ] {
+        assert!(arms[1][counter].as_f64() > Some(0.0), "{counter}: {arms:#}");
     }
     // The console says so by itself, and the evidence quotes both stacks.
     let trial = report["evidence"]["trial"].as_str().unwrap();
@@ -78,7 +76,7 @@ fn t2_swapped_kernels_are_refuted_and_named() {
 #[ignore = "boots real kernels"]
 fn t3_a_killed_run_leaves_no_guest_and_resumes() {
     let verify = Verify::new()
-        .replace("load_seconds: 90", "load_seconds: 5")
+        .replace("load_seconds: 60", "load_seconds: 5")
         .replace("max_trials_per_arm: 30", "max_trials_per_arm: 1");
     let mut child = verify.spawn();
     wait_until(Duration::from_secs(120), "the second trial runs", || {
@@ -158,7 +156,7 @@ fn t5_every_way_not_to_get_there_has_its_own_outcome() {
 #[ignore = "boots real kernels"]
 fn t6_the_agent_reports_and_its_words_are_kept() {
     let run = Verify::new()
-        .replace("load_seconds: 90", "load_seconds: 8")
+        .replace("load_seconds: 60", "load_seconds: 8")
         .replace("max_trials_per_arm: 30", "max_trials_per_arm: 1")
         .run();
     let records = run.records();

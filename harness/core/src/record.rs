@@ -76,6 +76,11 @@ impl Exposure {
         self.counters.amplifier.get(AMPLIFIER_MEETINGS).copied()
     }
 
+    /// Active balances out of a sleeping migration thread (side A), when the amplifier counts them.
+    pub fn windows(&self) -> Option<u64> {
+        self.counters.amplifier.get(AMPLIFIER_WINDOWS).copied()
+    }
+
     /// The rates that fall short of what the campaign asks for, in words; empty: exposed.
     pub fn shortfalls(&self, least: &MinExposure) -> Vec<String> {
         let asked = [
@@ -103,7 +108,9 @@ impl Exposure {
 }
 
 /// The amplifier's counter of meetings, by its file name.
-pub const AMPLIFIER_MEETINGS: &str = "kv_met";
+const AMPLIFIER_MEETINGS: &str = "kv_met";
+/// The amplifier's counter of active balances that a migration thread starts on its way to sleep.
+const AMPLIFIER_WINDOWS: &str = "kv_a_windows";
 
 /// What a trial counts as in the verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -145,7 +145,7 @@ fn methods(campaign: &Campaign) -> Vec<String> {
     vec![
         format!(
             "rate: target lockups per exposed minute, {confidence:.0}% exact Poisson interval (Garwood 1936); a locked-up \
-             trial's minutes end with its last heartbeat"
+             trial's minutes end with the report, which comes seconds after the lockup"
         ),
         "luck: (control minutes / all minutes) ^ lockups, the exact conditional test of two Poisson rates \
          (Przyborowski & Wilenski 1940); unlike exp(-rate x minutes) it knows that the control's rate is an estimate"
@@ -223,7 +223,14 @@ fn arms_table(arms: &[ArmTally]) -> String {
     row("active balances/min", &|arm| {
         optional(arm.active_balances_per_minute)
     });
+    row("side A windows/min", &|arm| {
+        optional(arm.windows_per_minute)
+    });
     row("meetings/min", &|arm| optional(arm.meetings_per_minute));
+    row("meetings", &|arm| {
+        arm.meetings
+            .map_or("-".to_owned(), |count| count.to_string())
+    });
     row("packets/s", &|arm| format!("{:.0}", arm.packets_per_second));
     let mut table = String::new();
     for (label, cells) in rows {

@@ -71,8 +71,13 @@ pub struct ArmTally {
     pub swaps_per_minute: Option<f64>,
     /// Active balances per minute (side A); absent: the kernel does not tell.
     pub active_balances_per_minute: Option<f64>,
+    /// Active balances out of a sleeping migration thread (side A of this race), per minute; absent
+    /// without an amplifier.
+    pub windows_per_minute: Option<f64>,
     /// Both sides in flight for the same pair of CPUs, per minute; absent without an amplifier.
     pub meetings_per_minute: Option<f64>,
+    /// The same as a count over all exposed minutes.
+    pub meetings: Option<u64>,
     /// Packets per second over the exposed time, all pollers together.
     pub packets_per_second: f64,
     /// Detectors that the arm's trials had running, and those they had not.
@@ -165,8 +170,11 @@ fn conclude(
     if !doubts.is_empty() {
         return (Conclusion::Inconclusive, doubts);
     }
+    let met = subject.meetings.map_or(String::new(), |count| {
+        format!(" (in which both sides of the race met {count} times)")
+    });
     let reason = format!(
-        "`{}` locked up {} times with the target's signature; `{}` survived {:.1} exposed minutes under the same \
+        "`{}` locked up {} times with the target's signature; `{}` survived {:.1} exposed minutes{met} under the same \
          load, which with the same bug has probability {luck:.2e} (below {})",
         control.arm,
         control.target_lockups,
@@ -241,12 +249,15 @@ fn tally(campaign: &Campaign, role: Role, records: &[TrialRecord]) -> ArmTally {
         .filter(|(_, standing)| counts_as_exposed(role, *standing))
         .map(|(record, _)| *record)
         .collect();
-    let minutes: f64 = exposed.iter().map(|record| record.exposure.minutes()).sum();
+    let load_ms: u64 = exposed.iter().map(|record| record.exposure.load_ms).sum();
+    let minutes = load_ms as f64 / 60_000.0;
+    // A lockup may come before the first heartbeat: such a trial says nothing about rates.
     let per_minute = |get: &dyn Fn(&TrialRecord) -> Option<u64>| -> Option<f64> {
-        let total: Option<u64> = exposed.iter().map(|record| get(record)).sum();
-        total
-            .filter(|_| minutes > 0.0)
-            .map(|total| total as f64 / minutes)
+        let known = exposed
+            .iter()
+            .filter_map(|record| Some((get(record)?, record.exposure.load_ms)));
+        let (total, load_ms) = known.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        (load_ms > 0).then(|| total as f64 / (load_ms as f64 / 60_000.0))
     };
     let target_lockups = count(Standing::TargetLockup);
     ArmTally {
@@ -268,6 +279,11 @@ fn tally(campaign: &Campaign, role: Role, records: &[TrialRecord]) -> ArmTally {
         rate: statistics::rate(target_lockups, minutes),
         swaps_per_minute: per_minute(&|record| record.exposure.counters.swaps),
         active_balances_per_minute: per_minute(&|record| record.exposure.counters.active_balances),
+        windows_per_minute: per_minute(&|record| record.exposure.windows()),
+        meetings: exposed
+            .iter()
+            .map(|record| record.exposure.meetings())
+            .sum(),
         meetings_per_minute: per_minute(&|record| record.exposure.meetings()),
         packets_per_second: per_minute(&|record| Some(record.exposure.counters.packets))
             .unwrap_or(0.0)

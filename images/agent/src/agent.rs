@@ -123,7 +123,9 @@ fn run(port: &Arc<Port>) -> Result<Option<Message>, Stop> {
             run_load(port, &collector, spec, cpus_of_nodes, duration)?;
             let silent_cpus = pulse.silent_cpus(uptime_ms(), ROLL_CALL_LIMIT);
             port.send(&Message::RollCall { silent_cpus });
-            Ok(Some(Message::End { uptime_ms: uptime_ms() }))
+            Ok(Some(Message::End {
+                uptime_ms: uptime_ms(),
+            }))
         }
     }
 }

@@ -10,7 +10,10 @@ const CONSOLE: &str = "/dev/console";
 /// Runs the shell until the person leaves it. `None`: the host gave none, or it does not start.
 pub fn run() -> Option<()> {
     if !fs::exists(SHELL_PATH).unwrap_or(false) {
-        let _ = fs::write(CONSOLE, "kverdict: no shell here; install busybox-static on the host\n");
+        let _ = fs::write(
+            CONSOLE,
+            "kverdict: no shell here; install busybox-static on the host\n",
+        );
         return None;
     }
     let console = File::options().read(true).write(true).open(CONSOLE).ok()?;
