@@ -111,6 +111,7 @@ fn open_run(args: &VerifyArgs, catalogue: &Catalogue) -> Result<(Run, Manifest, 
             .for_each(|arm| arm.kernel.clone_from(kernel));
     }
     check_names(&args.campaign, &campaign, catalogue)?;
+    add_sched_features(&mut campaign, catalogue)?;
     let manifest = Manifest {
         schema: store::SCHEMA_VERSION,
         kverdict: env!("CARGO_PKG_VERSION").to_owned(),
@@ -124,6 +125,18 @@ fn open_run(args: &VerifyArgs, catalogue: &Catalogue) -> Result<(Run, Manifest, 
     let id = format!("{stamp}-{}-{}", manifest.campaign.name, std::process::id());
     let run = Run::create(RunDir::new(args.results.join(id))?, &manifest)?;
     Ok((run, manifest, Vec::new()))
+}
+
+/// What one arm's kernel needs is set in every arm: they have to differ in the fix alone.
+fn add_sched_features(campaign: &mut Campaign, catalogue: &Catalogue) -> Result<()> {
+    for arm in campaign.arms.values() {
+        for feature in catalogue.kernel(&arm.kernel)?.spec.sched_features {
+            if !campaign.tuning.sched_features.contains(&feature) {
+                campaign.tuning.sched_features.push(feature);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Every name of the campaign that the catalogue does not have, all together and before a run is

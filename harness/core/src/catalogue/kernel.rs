@@ -24,6 +24,14 @@ pub struct KernelSpec {
     pub toolchain: Toolchain,
     /// Names of config fragments, merged in this order; later ones win.
     pub fragments: Vec<String>,
+    /// Scheduler features to switch in every arm of a campaign that has this kernel, because the
+    /// race is out of reach without, such as `NO_TTWU_QUEUE`.
+    #[serde(
+        default,
+        rename = "sched-features",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub sched_features: Vec<String>,
     /// What is known about the fix in it.
     pub fix: FixKnowledge,
 }
