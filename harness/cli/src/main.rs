@@ -55,6 +55,8 @@ enum Command {
     Boot(commands::boot::BootArgs),
     /// List the kernels that are known, or explain one
     Kernels(commands::kernels::KernelsArgs),
+    /// Say what went wrong on a recorded console, and whether it is the deadlock in question
+    Classify(commands::classify::ClassifyArgs),
     /// Judge a run again from its records
     Report(commands::report::ReportArgs),
     /// Check tools, accelerator, disk and memory, and say what to install
@@ -87,6 +89,7 @@ fn run(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Verify(args) => commands::verify::run(args),
         Command::Build(args) => commands::build::run(args, &Progress::detect()),
         Command::Boot(args) => commands::boot::run(args),
+        Command::Classify(args) => commands::classify::run(args),
         Command::Kernels(args) => commands::kernels::run(args),
         Command::Report(args) => commands::report::run(args),
         Command::Doctor(args) => commands::doctor::run(args),

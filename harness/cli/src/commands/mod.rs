@@ -2,6 +2,7 @@
 
 pub mod boot;
 pub mod build;
+pub mod classify;
 pub mod doctor;
 pub mod kernels;
 pub mod report;

@@ -191,16 +191,16 @@ fn next_message(body: &[u8], latest_us: Option<u64>) -> Option<usize> {
 /// Whether a message of the kernel was glued on at `at`, rather than quoted there. Returns where
 /// its prefix begins.
 fn glued_at(body: &[u8], at: usize, latest_us: Option<u64>) -> Option<usize> {
-    // At the very beginning it is the text of a message that had a prefix: a quotation.
-    if at == 0 {
+    let stamp = Stamp::read(&body[at..])?;
+    // At the very beginning it is the text of a message that has a prefix: a quotation.
+    let before = trim_start(&body[..at]);
+    if before.is_empty() {
         return None;
     }
-    let stamp = Stamp::read(&body[at..])?;
-    let before = &body[..at];
-    if let Some(level_at) = level_suffix(before) {
-        return Some(level_at);
+    if let Some(level_bytes) = level_suffix(before) {
+        return Some(at - level_bytes);
     }
-    match before[at - 1] {
+    match before[before.len() - 1] {
         b'\'' | b'"' | b'`' | b'>' | b'(' => None,
         // A prompt or an unfinished word of user space, then the kernel: its time goes forward.
         // What a tool quotes from an older log goes back.
@@ -209,11 +209,12 @@ fn glued_at(body: &[u8], at: usize, latest_us: Option<u64>) -> Option<usize> {
     }
 }
 
-/// Where a `<4>` at the end of `before` begins.
+/// Length of a `<4>` at the end of `before`, if something stands before it.
 fn level_suffix(before: &[u8]) -> Option<usize> {
     let digits = before.strip_suffix(b">")?;
     let start = digits.iter().rposition(|b| !b.is_ascii_digit())?;
-    (digits[start] == b'<' && start + 1 < digits.len()).then_some(start)
+    let is_level = start > 0 && digits[start] == b'<' && start + 1 < digits.len();
+    is_level.then_some(before.len() - start)
 }
 
 /// What stands before the text of a message.
@@ -330,13 +331,14 @@ impl Prefix {
             .rev()
             .take_while(|b| b.is_ascii_digit())
             .count();
-        let is_stamp = (2..=6).contains(&digits_at_end)
+        let has_point = inside.contains(&b'.');
+        let is_stamp = (if has_point { 1..=6 } else { 3..=5 }).contains(&digits_at_end)
+            && (has_point || !inside.contains(&b'['))
             && inside[..close - digits_at_end]
                 .iter()
                 .all(|b| matches!(b, b'[' | b'.' | b' ' | b'0'..=b'9' | 0x80.. | 0..=0x1f))
-            && (inside.contains(&b'.') || digits_at_end < 6)
             && head.get(close + 1) == Some(&b' ');
-        if is_stamp && inside != b"[" {
+        if is_stamp {
             self.origin = Origin::Kernel;
             self.length_bytes = close + 1;
         }

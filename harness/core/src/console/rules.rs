@@ -247,6 +247,14 @@ pub static RULES: &[Rule] = &[
         r"(Kernel panic - not syncing: |rootfs image is not initramfs \()?[Ii]nitramfs unpacking failed",
         "init/initramfs.c; 3.x and later",
     ),
+    Rule::opens(
+        "init-killed",
+        Outcome::Panic,
+        "Attempted to kill init!",
+        r"Kernel panic - not syncing: Attempted to kill init!",
+        "kernel/exit.c; all. Follows whatever killed it, or init went away by itself",
+    )
+    .continues(),
     // All other panics; before init they are boot failures (the scanner knows).
     Rule::opens(
         "panic",
@@ -525,9 +533,9 @@ pub static RULES: &[Rule] = &[
     Rule::opens(
         "kernel-bug",
         Outcome::Bug,
-        "kernel BUG at ",
-        r"kernel BUG at \S+:\d+!",
-        "lib/bug.c; all",
+        "ernel BUG at ",
+        r"[Kk]ernel BUG at (\S+:\d+!|.{1,120} \[verbose debug info unavailable\])",
+        "lib/bug.c; all, the second form without CONFIG_DEBUG_BUGVERBOSE",
     ),
     Rule::opens(
         "scheduling-while-atomic",
@@ -603,8 +611,9 @@ pub static RULES: &[Rule] = &[
         "warning",
         Outcome::Warning,
         "WARNING: ",
-        r"WARNING: (CPU: \d+ PID: \d+ )?at \S+:\d+ \S",
-        "kernel/panic.c, __warn(); at FILE:LINE until 3.12, with CPU and PID later",
+        r"WARNING: (CPU: \d+ PID: \d+ )?at (\S+:\d+ \S|\S+\+0x)",
+        "kernel/panic.c, __warn(); bare until 3.12, with CPU and PID later; without FILE:LINE if \
+         CONFIG_DEBUG_BUGVERBOSE is off",
     ),
     Rule::opens(
         "warning-6.18",

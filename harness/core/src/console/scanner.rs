@@ -410,9 +410,12 @@ impl Reader {
         if rule.id.ends_with("panic-end") && self.panicked {
             return true;
         }
+        let is_fault = |outcome| matches!(outcome, Outcome::Bug | Outcome::Oops);
         self.current.is_some_and(|current| {
+            // A fault goes by several names, and may take init with it.
             current.outcome >= rule.outcome
-                || (current.outcome == Outcome::Bug && rule.outcome == Outcome::Oops)
+                || (is_fault(current.outcome)
+                    && (is_fault(rule.outcome) || rule.id == "init-killed"))
         })
     }
 
