@@ -30,6 +30,8 @@ pub enum Outcome {
     Lockdep,
     /// KASAN, KCSAN, KMSAN, KFENCE or UBSAN.
     Sanitizer,
+    /// An assertion of the kernel failed: `kernel BUG at`, `BUG: ...`.
+    Bug,
     /// A task slept uninterruptibly for too long.
     HungTask,
     /// A worker pool made no progress.
@@ -42,8 +44,6 @@ pub enum Outcome {
     ConsoleFlood,
     /// The guest stopped making progress and said nothing. Decided by the trial.
     SilentHang,
-    /// An assertion of the kernel failed: `kernel BUG at`, `BUG: ...`.
-    Bug,
     /// The kernel stopped before its init ran.
     BootFailure,
     /// The kernel faulted.
@@ -66,13 +66,13 @@ impl Outcome {
         Outcome::Warning,
         Outcome::Lockdep,
         Outcome::Sanitizer,
+        Outcome::Bug,
         Outcome::HungTask,
         Outcome::WorkqueueLockup,
         Outcome::RcuStall,
         Outcome::SoftLockup,
         Outcome::ConsoleFlood,
         Outcome::SilentHang,
-        Outcome::Bug,
         Outcome::BootFailure,
         Outcome::Oops,
         Outcome::Panic,

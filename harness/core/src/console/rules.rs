@@ -223,7 +223,7 @@ pub static RULES: &[Rule] = &[
         "early-halt",
         Outcome::BootFailure,
         "System halted",
-        r"(.{0,120} )?-- System halted",
+        r"-- System halted",
         "arch/x86/boot/compressed/misc.c, error(); all",
     ),
     Rule::opens(
@@ -445,9 +445,17 @@ pub static RULES: &[Rule] = &[
         "stack-guard-page",
         Outcome::Oops,
         "stack guard page",
-        r"(BUG: .{0,40}stack guard page was hit|kernel stack overflow \(\S+ \S+\): [0-9a-f]{4} \[#\d+\])",
+        r"BUG: .{0,40}stack guard page was hit",
         "arch/x86/kernel/traps.c, CONFIG_VMAP_STACK; 4.9 and later",
     ),
+    Rule::opens(
+        "stack-overflow",
+        Outcome::Oops,
+        "kernel stack overflow",
+        r"kernel stack overflow \(.{1,40}\): [0-9a-f]{4} \[#\d+\]",
+        "arch/x86/kernel/traps.c, handle_stack_overflow(); 4.9 to 5.16",
+    )
+    .continues(),
     Rule::opens(
         "double-fault",
         Outcome::Oops,

@@ -232,11 +232,14 @@ impl Reader {
     }
 
     fn kernel_message(&mut self, place: Place, message: Message<'_>) {
-        self.last_kernel_line = Some(place);
-        self.last_kernel_text.clear();
-        let kept_bytes = message.text.len().min(TEXT_BYTES_MAX);
-        self.last_kernel_text
-            .extend_from_slice(&message.text[..kept_bytes]);
+        // Without timestamps, firmware and user space look the same: believe what follows a banner.
+        if message.origin == Origin::Kernel || self.markers.linux_version.is_some() {
+            let kept_bytes = message.text.len().min(TEXT_BYTES_MAX);
+            self.last_kernel_line = Some(place);
+            self.last_kernel_text.clear();
+            self.last_kernel_text
+                .extend_from_slice(&message.text[..kept_bytes]);
+        }
         // Registers and frames only matter to a report, which nearly all consoles do not have.
         if self.current.is_some() && self.report_line(place, message) {
             return;
@@ -503,7 +506,6 @@ impl Reader {
     }
 
     fn quote(&mut self, place: Place, text: &[u8]) {
-        // Kernel command lines are echoed several times, and say nothing.
         if self.quoted.len() < NOTES_MAX {
             self.quoted.push(place.note(text));
         }
