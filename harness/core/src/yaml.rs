@@ -281,13 +281,13 @@ fn check_words(schema: &Value, value: &Value, field: &str, problems: &mut Vec<Pr
             format!("{value} is not {}", schema["const"]),
         ));
     }
-    if let (Some(pattern), Some(text)) = (schema["pattern"].as_str(), value.as_str()) {
-        if !Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(text)) {
-            problems.push(Problem::new(
-                field,
-                format!("{value} does not match {pattern}"),
-            ));
-        }
+    if let (Some(pattern), Some(text)) = (schema["pattern"].as_str(), value.as_str())
+        && !Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(text))
+    {
+        problems.push(Problem::new(
+            field,
+            format!("{value} does not match {pattern}"),
+        ));
     }
 }
 
