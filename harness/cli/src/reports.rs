@@ -5,6 +5,8 @@ use kverdict_core::record::TrialRecord;
 use kverdict_core::report::{self, Report};
 use kverdict_core::verdict;
 
+use crate::build::BuildRecord;
+use crate::build::overlay::Direction;
 use crate::layout::RunDir;
 use crate::store::{self, Manifest};
 
@@ -18,7 +20,7 @@ pub fn write(dir: &RunDir, manifest: &Manifest, records: &[TrialRecord]) -> Resu
     let report = report::report(
         &dir.id(),
         campaign,
-        environment(dir, manifest),
+        environment(dir, manifest, records),
         records,
         verdict,
     );
@@ -27,7 +29,11 @@ pub fn write(dir: &RunDir, manifest: &Manifest, records: &[TrialRecord]) -> Resu
     Ok(report)
 }
 
-fn environment(dir: &RunDir, manifest: &Manifest) -> Vec<(String, String)> {
+fn environment(
+    dir: &RunDir,
+    manifest: &Manifest,
+    records: &[TrialRecord],
+) -> Vec<(String, String)> {
     let host = &manifest.host;
     let campaign = &manifest.campaign;
     let mut lines = vec![
@@ -44,17 +50,43 @@ fn environment(dir: &RunDir, manifest: &Manifest) -> Vec<(String, String)> {
         ),
         ("QEMU".to_owned(), manifest.qemu.clone()),
     ];
-    for (name, arm) in &campaign.arms {
-        let patches: Vec<String> = arm
-            .apply
+    let mut accelerators: Vec<&str> = records
+        .iter()
+        .map(|record| record.accelerator.as_str())
+        .collect();
+    accelerators.dedup();
+    lines.push(("accelerator".to_owned(), accelerators.join(", ")));
+    for name in campaign.arms.keys() {
+        let build = records
             .iter()
-            .map(|patch| format!("+ {patch}"))
-            .chain(arm.revert.iter().map(|patch| format!("- {patch}")))
-            .collect();
-        lines.push((
-            format!("arm {name}"),
-            format!("{} {}", arm.kernel, patches.join(" ")),
-        ));
+            .find(|record| record.arm == *name)
+            .map(|record| dir.build(&record.build));
+        if let Some(Ok(Some(record))) = build.map(|dir| BuildRecord::read(&dir)) {
+            lines.push((format!("arm {name}"), describe(&record)));
+        }
     }
     lines
+}
+
+/// A kernel in one line: what it is, of what, with which patches, by which compiler.
+fn describe(build: &BuildRecord) -> String {
+    let patches: Vec<String> = build
+        .patches
+        .iter()
+        .map(|patch| {
+            let sign = match patch.direction {
+                Direction::Applied => '+',
+                Direction::Reverted => '-',
+            };
+            format!("{sign} {} ({:.12})", patch.name, patch.digest)
+        })
+        .collect();
+    format!(
+        "{} {} of {}, {}, build {}",
+        build.release,
+        patches.join(" "),
+        build.source.about,
+        build.compiler.version,
+        build.key
+    )
 }

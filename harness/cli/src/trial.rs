@@ -276,6 +276,7 @@ impl<'a> Watcher<'a> {
             number: self.spec.number,
             arm: self.spec.arm.clone(),
             build: self.spec.build.clone(),
+            accelerator: self.spec.machine.acceleration.to_string(),
             started,
             outcome,
             title,

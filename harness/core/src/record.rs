@@ -22,6 +22,8 @@ pub struct TrialRecord {
     pub arm: String,
     /// Key of the kernel that was booted.
     pub build: String,
+    /// What ran the guest's instructions: `KVM` or `TCG`.
+    pub accelerator: String,
     /// When QEMU was started, RFC 3339.
     pub started: String,
     /// How it ended.

@@ -296,9 +296,15 @@ fn write_trials(f: &mut fmt::Formatter<'_>, trials: &[TrialLine]) -> fmt::Result
         let line = trial
             .line
             .map_or(String::new(), |line| format!(" (console line {line})"));
+        let hello = trial
+            .hello_seconds
+            .map_or("no hello".to_owned(), |seconds| {
+                format!("hello {seconds:.1} s")
+            });
+        let title = if trial.title.is_empty() { "" } else { ": " };
         writeln!(
             f,
-            "  {:<14} {:<14} {:>6.1} s load  {}: {}{line}",
+            "  {:<14} {:<14} {hello}, {:>5.1} s load  {}{title}{}{line}",
             trial.id, trial.standing, trial.load_seconds, trial.outcome, trial.title
         )?;
         for remark in &trial.remarks {

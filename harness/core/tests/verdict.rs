@@ -38,6 +38,7 @@ fn record(number: u32, arm: &str, outcome: Outcome, seconds: u64, swaps: u64) ->
         number,
         arm: arm.into(),
         build: "key".into(),
+        accelerator: "TCG".into(),
         started: "2026-01-01T00:00:00Z".into(),
         outcome,
         title: String::new(),

@@ -68,6 +68,8 @@ pub fn run(args: &BootArgs) -> Result<ExitCode> {
     };
     let job = Job::new(QEMU, Duration::MAX).args(machine.argv());
     if args.dry_run {
+        // Kept, so that the line can be run.
+        let _ = dir.keep();
         println!("{}", job.shell_line());
         return Ok(ExitCode::SUCCESS);
     }
