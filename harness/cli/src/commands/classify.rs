@@ -13,6 +13,8 @@ use kverdict_core::console::{
 };
 use serde::Serialize;
 
+use super::Usage;
+
 /// Read consoles in pieces of this size: memory does not depend on how long they are.
 const CHUNK_BYTES: usize = 256 << 10;
 /// Reports listed for one console; `--json` has them all.
@@ -23,7 +25,6 @@ const QUOTES_SHOWN: usize = 5;
 const EXIT_CLEAN: u8 = 0;
 const EXIT_FOUND: u8 = 1;
 const EXIT_CANNOT_TELL: u8 = 125;
-const EXIT_USAGE: u8 = 129;
 
 /// Say what went wrong on a recorded console, and whether it is the deadlock in question
 ///
@@ -50,9 +51,9 @@ pub fn run(args: &ClassifyArgs) -> Result<ExitCode> {
             Ok(findings) => findings,
             Err(error) => {
                 out.flush()?;
-                eprintln!("error: cannot read console {}: {error}", path.display());
-                eprintln!("  {}", advice(&error));
-                return Ok(ExitCode::from(EXIT_USAGE));
+                let advice = advice(&error);
+                let path = path.display();
+                return Err(Usage(format!("cannot read console {path}: {error}. {advice}")).into());
             }
         };
         let text = if args.json {
