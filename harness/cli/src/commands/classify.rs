@@ -260,6 +260,13 @@ fn describe_notes(findings: &ConsoleFindings) -> String {
             detector.detector, detector.note.text, detector.note.line
         );
     }
+    let hard = findings
+        .detectors
+        .iter()
+        .rfind(|note| note.detector == "hard lockup");
+    if findings.reports.is_empty() && hard.is_some_and(|note| !note.on) {
+        text += "  note         the hard lockup detector was off: a deadlocked kernel may say nothing\n";
+    }
     for note in findings.quoted.iter().take(QUOTES_SHOWN) {
         text += &format!("  only quoted  {} (line {})\n", note.text, note.line);
     }
@@ -295,6 +302,18 @@ mod tests {
         );
         assert_eq!(graver(EXIT_CANNOT_TELL, EXIT_FOUND), EXIT_FOUND);
         assert_eq!(graver(EXIT_CLEAN, EXIT_CANNOT_TELL), EXIT_CANNOT_TELL);
+    }
+
+    #[test]
+    fn silence_without_a_detector_is_pointed_out() {
+        let log = include_bytes!("../../../core/tests/logs/silent-el7-detectors-off.log");
+        let text = describe(Path::new("console.log"), &classify(log));
+        assert!(
+            text.contains("detector was off: a deadlocked kernel may say nothing"),
+            "{text}"
+        );
+        let clean = include_bytes!("../../../core/tests/logs/clean-6.12.log");
+        assert!(!describe(Path::new("console.log"), &classify(clean)).contains("was off"));
     }
 
     #[test]

@@ -48,16 +48,14 @@ static void irq_state(void)
 	smp_call_function_single((raw_smp_processor_id() + 1) % num_online_cpus(), take_spin, NULL, 1);
 }
 
-static void spin_forever(struct work_struct *work)
+static void spin_long(struct work_struct *work)
 {
-	unsigned long end = jiffies + 60 * HZ;
+	unsigned long end = jiffies + 18 * HZ;
 
-	while (time_before(jiffies, end)) {
-		touch_softlockup_watchdog();
+	while (time_before(jiffies, end))
 		cpu_relax();
-	}
 }
-static DECLARE_WORK(spin_work, spin_forever);
+static DECLARE_WORK(spin_work, spin_long);
 
 static int rcu_reader(void *unused)
 {
