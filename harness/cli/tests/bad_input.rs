@@ -127,3 +127,19 @@ fn a_damaged_record_is_named_with_its_line_and_a_torn_one_is_dropped() {
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(text.contains("trials.jsonl:1"), "{text}");
 }
+
+#[test]
+fn a_missing_qemu_is_named_with_its_package() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_kverdict"))
+        .arg("verify")
+        .current_dir(dir.path())
+        .env("KVERDICT_CACHE", dir.path().join("cache"))
+        .env("PATH", dir.path())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(131), "{text}");
+    assert!(text.contains("qemu-system-x86"), "{text}");
+    assert!(!dir.path().join("results").exists(), "a run was started");
+}

@@ -193,3 +193,41 @@ fn t6_the_agent_reports_and_its_words_are_kept() {
         }
     }
 }
+
+/// A guest that floods its console is cut off, in little memory, and is an outcome of its own.
+#[test]
+#[ignore = "needs a built kernel"]
+fn t7_a_console_that_floods_is_cut_off() {
+    let run = Verify::new()
+        .replace("accelerator: auto", "accelerator: tcg")
+        .replace("max_trials_per_arm: 30", "max_trials_per_arm: 1")
+        .with_fake_qemu("head -c 104857600 /dev/urandom > console.log; exec sleep 1000")
+        .run();
+    assert_eq!(run.code, Some(125), "{}", run.stderr);
+    for record in run.records() {
+        assert_eq!(record["outcome"], "console-flood", "{}", record["title"]);
+    }
+}
+
+/// A QEMU that fails says nothing about a kernel, and a campaign does not go on forever with it.
+#[test]
+#[ignore = "needs a built kernel"]
+fn t8_a_qemu_that_fails_is_infrastructure() {
+    let run = Verify::new()
+        .replace("accelerator: auto", "accelerator: tcg")
+        .with_fake_qemu("echo 'cannot set up guest memory' >&2; exit 1")
+        .run();
+    assert_eq!(run.code, Some(125), "{}", run.stderr);
+    let records = run.records();
+    assert_eq!(records.len(), 3, "the campaign gives up after three");
+    for record in records {
+        assert_eq!(record["outcome"], "infrastructure");
+        assert!(
+            record["title"]
+                .as_str()
+                .unwrap()
+                .contains("cannot set up guest memory"),
+            "{record:#}"
+        );
+    }
+}

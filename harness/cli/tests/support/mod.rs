@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ pub struct Verify {
     campaign: String,
     scratch: tempfile::TempDir,
     written: RefCell<bool>,
+    path: Option<String>,
 }
 
 /// What it did.
@@ -32,6 +34,7 @@ impl Verify {
             campaign: CAMPAIGN.to_owned(),
             scratch: tempfile::tempdir().unwrap(),
             written: RefCell::new(false),
+            path: None,
         }
     }
 
@@ -42,6 +45,22 @@ impl Verify {
             "`{from}` is not in the campaign"
         );
         self.campaign = self.campaign.replace(from, to);
+        self
+    }
+
+    /// Puts a shell script in QEMU's place, for what a real one does too seldom.
+    pub fn with_fake_qemu(mut self, script: &str) -> Self {
+        let bin = self.scratch.path().join("bin");
+        fs::create_dir(&bin).unwrap();
+        let program = bin.join("qemu-system-x86_64");
+        let version = "[ \"$1\" = --version ] && { echo fake; exit 0; }";
+        fs::write(&program, format!("#!/bin/sh\n{version}\n{script}\n")).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        self.path = Some(format!(
+            "{}:{}",
+            bin.display(),
+            std::env::var("PATH").unwrap()
+        ));
         self
     }
 
@@ -102,6 +121,9 @@ impl Verify {
             .current_dir(self.scratch.path())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        if let Some(path) = &self.path {
+            command.env("PATH", path);
+        }
         command
     }
 }
