@@ -50,7 +50,7 @@ fn version_line(name: &str) -> Result<String> {
         .ignore_status()
         .read()?;
     text.lines()
-        .next()
+        .find(|line| !line.trim().is_empty())
         .map(str::to_owned)
         .context("it printed nothing")
 }

@@ -305,7 +305,7 @@ fn classify(findings: &ConsoleFindings, agent: &AgentChannel, end: End) -> (Outc
         );
         return (Outcome::ConsoleFlood, text);
     }
-    if findings.outcome.is_fatal() {
+    if findings.outcome.is_fatal() || findings.matched() == Some(Match::Target) {
         return console(findings);
     }
     // QEMU ends with 0 when the guest powers off, panics or resets.
