@@ -10,6 +10,8 @@ use anyhow::{Context, Result, bail};
 use cpio::newc::Builder;
 use kverdict_core::protocol::{GuestPlan, PLAN_PATH, SHELL_PATH};
 
+use crate::store;
+
 const DIRECTORY: u32 = 0o040_755;
 const EXECUTABLE: u32 = 0o100_755;
 const FILE: u32 = 0o100_644;
@@ -28,18 +30,11 @@ pub fn write(path: &Path, plan: &GuestPlan, shell: Option<&Path>) -> Result<()> 
              source tree with `cargo build --release`, whose .cargo/config.toml links it statically"
         );
     }
-    let dir = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(dir)
-        .with_context(|| format!("cannot write into {}", dir.display()))?;
     let shell = shell
         .map(fs::read)
         .transpose()
         .context("cannot read the shell")?;
-    file.write_all(&archive(&program, plan, shell.as_deref())?)
-        .with_context(|| format!("cannot write {}", path.display()))?;
-    file.persist(path)
-        .with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(())
+    store::replace(path, &archive(&program, plan, shell.as_deref())?)
 }
 
 fn archive(program: &[u8], plan: &GuestPlan, shell: Option<&[u8]>) -> Result<Vec<u8>> {

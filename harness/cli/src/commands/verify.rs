@@ -290,6 +290,7 @@ impl<'a> Session<'a> {
                     let record = self.run_trial(&arm, run, records)?;
                     run.record(&record)?;
                     records.push(record);
+                    self.progress.line(self.outlook(records));
                 }
             }
         }
@@ -347,15 +348,12 @@ impl<'a> Session<'a> {
             "trial-ended",
             json!({"id": id, "standing": standing, "outcome": record.outcome}),
         );
-        self.progress.line(self.outlook(records, &record));
         Ok(record)
     }
 
-    /// Where the campaign stands after `record`, in a line.
-    fn outlook(&self, records: &[TrialRecord], record: &TrialRecord) -> String {
-        let mut all = records.to_vec();
-        all.push(record.clone());
-        let verdict = verdict::judge(self.campaign, &all);
+    /// Where the campaign stands, in a line.
+    fn outlook(&self, records: &[TrialRecord]) -> String {
+        let verdict = verdict::judge(self.campaign, records);
         let arms: Vec<String> = verdict
             .arms
             .iter()

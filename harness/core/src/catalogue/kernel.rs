@@ -3,8 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::problem::{check_inner_path, check_name};
-use super::{Problem, Problems};
+use super::Problems;
+use super::problem::{check_inner_path, check_name, parse_checked};
 
 /// A kernel as its YAML file describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,17 +153,7 @@ impl KernelSpec {
     /// # Errors
     /// Every problem of the file; YAML of the wrong shape stops at the first one.
     pub fn parse(file: &str, text: &str) -> Result<Self, Problems> {
-        let spec: Self = serde_yaml::from_str(text)
-            .map_err(|error| Problems::from(Problem::from_yaml(file, &error)))?;
-        let problems: Vec<Problem> = spec
-            .complaints(file)
-            .into_iter()
-            .map(|message| Problem::in_file(file, message))
-            .collect();
-        if problems.is_empty() {
-            return Ok(spec);
-        }
-        Err(Problems(problems))
+        parse_checked(file, text, |spec: &Self| spec.complaints(file))
     }
 
     fn complaints(&self, file: &str) -> Vec<String> {

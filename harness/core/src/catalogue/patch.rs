@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::problem::{check_inner_path, check_name};
-use super::{Problem, Problems};
+use super::Problems;
+use super::problem::{check_inner_path, check_name, parse_checked};
 
 /// A patch as its `patch.yaml` describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -184,17 +184,7 @@ impl PatchSpec {
     /// # Errors
     /// Every problem of the file; YAML of the wrong shape stops at the first one.
     pub fn parse(file: &str, folder: &str, text: &str) -> Result<Self, Problems> {
-        let spec: Self = serde_yaml::from_str(text)
-            .map_err(|error| Problems::from(Problem::from_yaml(file, &error)))?;
-        let problems: Vec<Problem> = spec
-            .complaints(folder)
-            .into_iter()
-            .map(|message| Problem::in_file(file, message))
-            .collect();
-        if problems.is_empty() {
-            return Ok(spec);
-        }
-        Err(Problems(problems))
+        parse_checked(file, text, |spec: &Self| spec.complaints(folder))
     }
 
     fn complaints(&self, folder: &str) -> Vec<String> {

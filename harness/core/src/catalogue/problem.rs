@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::de::DeserializeOwned;
+
 /// One thing that is wrong in one place of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -70,6 +72,28 @@ impl std::error::Error for Problems {}
 impl From<Problem> for Problems {
     fn from(problem: Problem) -> Self {
         Self(vec![problem])
+    }
+}
+
+/// Reads one file and holds it against the rules of its kind.
+///
+/// # Errors
+/// Every complaint; YAML of the wrong shape stops at the first one.
+pub(crate) fn parse_checked<T: DeserializeOwned>(
+    file: &str,
+    text: &str,
+    complaints: impl FnOnce(&T) -> Vec<String>,
+) -> Result<T, Problems> {
+    let spec: T = serde_yaml::from_str(text)
+        .map_err(|error| Problems::from(Problem::from_yaml(file, &error)))?;
+    let problems: Vec<Problem> = complaints(&spec)
+        .into_iter()
+        .map(|message| Problem::in_file(file, message))
+        .collect();
+    if problems.is_empty() {
+        Ok(spec)
+    } else {
+        Err(Problems(problems))
     }
 }
 
