@@ -8,6 +8,7 @@ pub mod campaign;
 pub mod catalogue;
 pub mod console;
 pub mod load;
+pub mod outside;
 pub mod protocol;
 pub mod record;
 pub mod report;

@@ -1,0 +1,15 @@
+//! A guest seen from outside: what its vCPUs do, read through QEMU's monitor, when the guest itself
+//! says nothing.
+//!
+//! [`registers`] come in as [`sample`]s at short intervals. The [`detector`] finds vCPUs that burn
+//! CPU time in one place; at these a closer look is taken: [`unwind`] walks their stacks in guest
+//! [`memory`], [`symbols`] name them, and [`waits`] say who waits for whom. What comes of it is a
+//! [`finding`].
+
+pub mod finding;
+pub mod memory;
+pub mod registers;
+pub mod sample;
+pub mod stack;
+pub mod symbols;
+pub mod waits;

@@ -1,0 +1,150 @@
+//! Names of kernel addresses.
+
+use std::collections::HashMap;
+
+/// A kernel's symbols, by address and by name.
+#[derive(Debug, Clone, Default)]
+pub struct Symbols {
+    /// Functions, by address.
+    text: Vec<(u64, String)>,
+    /// Everything, per-CPU offsets included.
+    by_name: HashMap<String, u64>,
+    /// First address behind the kernel's text.
+    text_end: u64,
+}
+
+/// A place in a function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place<'a> {
+    /// The function.
+    pub symbol: &'a str,
+    /// Its first address.
+    pub start: u64,
+    /// Bytes from there.
+    pub offset: u64,
+}
+
+/// A line of System.map (or /proc/kallsyms) that is none.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: expected `ffffffff81000000 T name`, found `{found}`")]
+pub struct BadLine {
+    /// From 1.
+    pub line: usize,
+    /// What is there.
+    pub found: String,
+}
+
+impl Symbols {
+    /// Symbols from `(address, nm's type letter, name)`.
+    pub fn new(all: impl IntoIterator<Item = (u64, char, String)>) -> Self {
+        let mut symbols = Self::default();
+        for (address, kind, name) in all {
+            if matches!(kind, 't' | 'T' | 'w' | 'W') {
+                symbols.text.push((address, name.clone()));
+            }
+            symbols.by_name.entry(name).or_insert(address);
+        }
+        symbols.text.sort();
+        let last = symbols.text.last().map_or(0, |(address, _)| *address);
+        symbols.text_end = symbols.address("_etext").unwrap_or(last).max(last);
+        symbols
+    }
+
+    /// Reads System.map.
+    ///
+    /// # Errors
+    /// At the first line that does not belong into such a file.
+    pub fn from_system_map(text: &str) -> Result<Self, BadLine> {
+        let lines = text.lines().enumerate();
+        let all: Result<Vec<_>, BadLine> = lines
+            .map(|(number, line)| {
+                read_line(line).ok_or_else(|| BadLine {
+                    line: number + 1,
+                    found: line.chars().take(80).collect(),
+                })
+            })
+            .collect();
+        Ok(Self::new(all?))
+    }
+
+    /// Whether there are no functions in it.
+    pub fn is_empty(&self) -> bool {
+        self.text.is_empty()
+    }
+
+    /// The function that covers an address.
+    pub fn place(&self, address: u64) -> Option<Place<'_>> {
+        if !self.is_text(address) {
+            return None;
+        }
+        let after = self.text.partition_point(|(start, _)| *start <= address);
+        let (start, symbol) = self.text.get(after.checked_sub(1)?)?;
+        // Aliases share an address; the first in the order of names stands for all.
+        let first = self.text.partition_point(|(other, _)| other < start);
+        let symbol = self.text.get(first).map_or(symbol, |(_, symbol)| symbol);
+        Some(Place {
+            symbol,
+            start: *start,
+            offset: address - start,
+        })
+    }
+
+    /// Whether an address lies in the kernel's own code.
+    pub fn is_text(&self, address: u64) -> bool {
+        let start = self.text.first().map_or(u64::MAX, |(start, _)| *start);
+        (start..self.text_end).contains(&address)
+    }
+
+    /// Address of a symbol; for a per-CPU variable its offset in the per-CPU area.
+    pub fn address(&self, name: &str) -> Option<u64> {
+        self.by_name.get(name).copied()
+    }
+}
+
+fn read_line(line: &str) -> Option<(u64, char, String)> {
+    let mut words = line.split_ascii_whitespace();
+    let address = u64::from_str_radix(words.next()?, 16).ok()?;
+    let kind = words.next()?;
+    let name = words.next()?;
+    let mut kinds = kind.chars();
+    let kind = kinds.next()?;
+    kinds
+        .next()
+        .is_none()
+        .then(|| (address, kind, name.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAP: &str = "0000000000016a40 d cpu_stopper\nffffffff81000000 T _text\n\
+        ffffffff81000000 T startup_64\nffffffff81000100 t try_to_wake_up\nffffffff81000200 T _etext\n\
+        ffffffff82000000 D init_task\n";
+
+    #[test]
+    fn addresses_have_names_only_in_the_text() {
+        let symbols = Symbols::from_system_map(MAP).unwrap();
+        let place = symbols.place(0xffff_ffff_8100_01f0).unwrap();
+        assert_eq!((place.symbol, place.offset), ("try_to_wake_up", 0xf0));
+        assert_eq!(
+            symbols.place(0xffff_ffff_8100_0000).unwrap().symbol,
+            "_text"
+        );
+        for outside in [
+            0x16a40,
+            0xffff_ffff_80ff_ffff,
+            0xffff_ffff_8100_0200,
+            0xffff_ffff_8200_0000,
+        ] {
+            assert_eq!(symbols.place(outside), None, "{outside:#x}");
+        }
+        assert_eq!(symbols.address("cpu_stopper"), Some(0x16a40));
+    }
+
+    #[test]
+    fn a_line_of_something_else_is_named() {
+        let error = Symbols::from_system_map("ffffffff81000000 T _text\n<html>\n").unwrap_err();
+        assert_eq!((error.line, error.found.as_str()), (2, "<html>"));
+    }
+}
