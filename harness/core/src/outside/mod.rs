@@ -12,4 +12,5 @@ pub mod registers;
 pub mod sample;
 pub mod stack;
 pub mod symbols;
+pub mod unwind;
 pub mod waits;

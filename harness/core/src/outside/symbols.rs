@@ -1,6 +1,7 @@
 //! Names of kernel addresses.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 /// A kernel's symbols, by address and by name.
 #[derive(Debug, Clone, Default)]
@@ -11,6 +12,8 @@ pub struct Symbols {
     by_name: HashMap<String, u64>,
     /// First address behind the kernel's text.
     text_end: u64,
+    /// Code that is freed after the boot; empty when not known.
+    init: Range<u64>,
 }
 
 /// A place in a function.
@@ -46,7 +49,11 @@ impl Symbols {
         }
         symbols.text.sort();
         let last = symbols.text.last().map_or(0, |(address, _)| *address);
-        symbols.text_end = symbols.address("_etext").unwrap_or(last).max(last);
+        symbols.text_end = symbols.address("_etext").unwrap_or(last);
+        let init = [symbols.address("_sinittext"), symbols.address("_einittext")];
+        if let [Some(start), Some(end)] = init {
+            symbols.init = start..end;
+        }
         symbols
     }
 
@@ -92,7 +99,13 @@ impl Symbols {
     /// Whether an address lies in the kernel's own code.
     pub fn is_text(&self, address: u64) -> bool {
         let start = self.text.first().map_or(u64::MAX, |(start, _)| *start);
-        (start..self.text_end).contains(&address)
+        (start..self.text_end).contains(&address) || self.is_init(address)
+    }
+
+    /// Whether an address lies in code that is freed after the boot: on the stack of the first CPU's
+    /// idle task, but no longer in memory.
+    pub fn is_init(&self, address: u64) -> bool {
+        self.init.contains(&address)
     }
 
     /// Address of a symbol; for a per-CPU variable its offset in the per-CPU area.
