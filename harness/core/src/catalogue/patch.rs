@@ -39,6 +39,8 @@ pub enum PatchKind {
     Amplify,
     /// Lets an old tree build with newer tools.
     Compat,
+    /// Makes CPUs get stuck on purpose, to prove detectors; no arm of a campaign may carry it.
+    Provoke,
 }
 
 /// One step of a patch.
