@@ -6,11 +6,17 @@
 //! [`memory`], [`symbols`] name them, and [`waits`] say who waits for whom. What comes of it is a
 //! [`finding`].
 
+pub mod deadlock;
 pub mod finding;
+pub mod lock;
 pub mod memory;
+pub mod percpu;
+pub mod polled;
 pub mod registers;
 pub mod sample;
+pub mod seen;
 pub mod stack;
 pub mod symbols;
 pub mod unwind;
+pub mod wait_rules;
 pub mod waits;

@@ -112,6 +112,12 @@ impl Symbols {
     pub fn address(&self, name: &str) -> Option<u64> {
         self.by_name.get(name).copied()
     }
+
+    /// The symbol at exactly this address of the kernel; of aliases the first in the order of names.
+    pub fn object(&self, address: u64) -> Option<&str> {
+        let here = self.by_name.iter().filter(|(_, at)| **at == address);
+        here.map(|(name, _)| name.as_str()).min()
+    }
 }
 
 fn read_line(line: &str) -> Option<(u64, char, String)> {
