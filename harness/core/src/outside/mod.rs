@@ -8,6 +8,7 @@
 
 pub mod deadlock;
 pub mod finding;
+pub mod kallsyms;
 pub mod lock;
 pub mod memory;
 pub mod percpu;

@@ -1,7 +1,9 @@
 //! Names of kernel addresses.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
+
+use object::{Object, ObjectSection, ObjectSymbol, SectionIndex, SectionKind};
 
 /// A kernel's symbols, by address and by name.
 #[derive(Debug, Clone, Default)]
@@ -35,6 +37,17 @@ pub struct BadLine {
     pub line: usize,
     /// What is there.
     pub found: String,
+}
+
+/// A file that is no kernel with symbols.
+#[derive(Debug, thiserror::Error)]
+pub enum BadElf {
+    /// It is not ELF, or cut short.
+    #[error("no ELF file: {0}")]
+    Format(#[from] object::Error),
+    /// It has no functions: it was stripped.
+    #[error("an ELF file without symbols of functions")]
+    Stripped,
 }
 
 impl Symbols {
@@ -72,6 +85,47 @@ impl Symbols {
             })
             .collect();
         Ok(Self::new(all?))
+    }
+
+    /// Reads the symbol table of vmlinux.
+    ///
+    /// # Errors
+    /// When it is no ELF file, or has no functions.
+    pub fn from_elf(bytes: &[u8]) -> Result<Self, BadElf> {
+        let file = object::File::parse(bytes)?;
+        let text: HashSet<SectionIndex> = file
+            .sections()
+            .filter(|section| section.kind() == SectionKind::Text)
+            .map(|section| section.index())
+            .collect();
+        let named = file.symbols().filter(|symbol| symbol.is_definition());
+        let all = named.filter_map(|symbol| {
+            let in_text = symbol.section_index().is_some_and(|at| text.contains(&at));
+            let kind = if in_text { 't' } else { 'd' };
+            let name = symbol.name().ok().filter(|name| !name.is_empty())?;
+            Some((symbol.address(), kind, name.to_owned()))
+        });
+        let symbols = Self::new(all);
+        match symbols.is_empty() {
+            true => Err(BadElf::Stripped),
+            false => Ok(symbols),
+        }
+    }
+
+    /// The symbols of the same kernel at other addresses, `by` bytes further up (`wrapping_neg()` for
+    /// down): it was moved as a whole (KASLR). Per-CPU offsets and absolute symbols stay.
+    pub fn shifted(mut self, by: u64) -> Self {
+        let shift = |address: &mut u64| {
+            if *address >= KERNEL_IMAGE {
+                *address = address.wrapping_add(by);
+            }
+        };
+        self.text.iter_mut().for_each(|(address, _)| shift(address));
+        self.by_name.values_mut().for_each(shift);
+        shift(&mut self.text_end);
+        shift(&mut self.init.start);
+        shift(&mut self.init.end);
+        self
     }
 
     /// Whether there are no functions in it.
@@ -119,6 +173,9 @@ impl Symbols {
         here.map(|(name, _)| name.as_str()).min()
     }
 }
+
+/// `__START_KERNEL_map`, `arch/x86/include/asm/page_64_types.h`: the kernel's image lies above.
+const KERNEL_IMAGE: u64 = 0xffff_ffff_8000_0000;
 
 fn read_line(line: &str) -> Option<(u64, char, String)> {
     let mut words = line.split_ascii_whitespace();
