@@ -49,6 +49,10 @@ impl RunDir {
     pub fn trials(&self) -> PathBuf {
         self.root.join("trials.jsonl")
     }
+    /// One line per arm: which detectors noticed a lockup made on purpose.
+    pub fn armings(&self) -> PathBuf {
+        self.root.join("armings.jsonl")
+    }
     /// The verdict for people.
     pub fn report_text(&self) -> PathBuf {
         self.root.join("report.txt")
@@ -104,6 +108,18 @@ impl TrialDir {
     pub fn qemu_argv(&self) -> PathBuf {
         self.root.join("qemu.argv")
     }
+    /// What was read of the vCPUs from outside.
+    pub fn vcpus(&self) -> PathBuf {
+        self.root.join("vcpus.jsonl")
+    }
+    /// QEMU's monitor.
+    pub fn qmp(&self) -> PathBuf {
+        self.root.join(QMP)
+    }
+    /// The guest's memory when it was stuck, compressed (kdump).
+    pub fn vmcore(&self) -> PathBuf {
+        self.root.join("vmcore")
+    }
     /// The trial's record, as in the run's list of trials.
     pub fn record(&self) -> PathBuf {
         self.root.join("trial.json")
@@ -116,3 +132,7 @@ pub const CONSOLE: &str = "console.log";
 pub const AGENT: &str = "agent.jsonl";
 /// QMP socket, relative to the trial's folder: a socket's path is limited to 107 bytes.
 pub const QMP: &str = "qmp.sock";
+/// QEMU's gdb stub, relative to the trial's folder.
+pub const GDB: &str = "gdb.sock";
+/// What is typed on the console, relative to the trial's folder: a FIFO.
+pub const CONSOLE_INPUT: &str = "console.in";

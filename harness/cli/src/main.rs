@@ -2,16 +2,20 @@
 
 mod accel;
 mod agent_channel;
+mod arming;
 mod build;
 mod campaigns;
 mod catalogue;
 mod commands;
 mod dependencies;
+mod gdb;
 mod initramfs;
 mod layout;
+mod outside;
 mod process;
 mod progress;
 mod qemu;
+mod qmp;
 mod reports;
 mod store;
 mod tail;
@@ -57,6 +61,8 @@ enum Command {
     Kernels(commands::kernels::KernelsArgs),
     /// Say what went wrong on a recorded console, and whether it is the deadlock in question
     Classify(commands::classify::ClassifyArgs),
+    /// Say what a running guest's CPUs do: stacks, stuck CPUs, and who waits for whom
+    Diagnose(commands::diagnose::DiagnoseArgs),
     /// Judge a run again from its records
     Report(commands::report::ReportArgs),
     /// Check tools, accelerator, disk and memory, and say what to install
@@ -91,6 +97,7 @@ fn run(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Boot(args) => commands::boot::run(args),
         Command::Classify(args) => commands::classify::run(args),
         Command::Kernels(args) => commands::kernels::run(args),
+        Command::Diagnose(args) => commands::diagnose::run(args),
         Command::Report(args) => commands::report::run(args),
         Command::Doctor(args) => commands::doctor::run(args),
         Command::Schema(args) => commands::schema::run(args),

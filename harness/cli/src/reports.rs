@@ -8,20 +8,21 @@ use kverdict_core::verdict;
 use crate::build::BuildRecord;
 use crate::build::overlay::Direction;
 use crate::layout::RunDir;
-use crate::store::{self, Manifest};
+use crate::store::{self, Manifest, Records};
 
 /// Judges the records and writes `report.txt` and `report.json`.
 ///
 /// # Errors
 /// When the run's folder cannot be written.
-pub fn write(dir: &RunDir, manifest: &Manifest, records: &[TrialRecord]) -> Result<Report> {
+pub fn write(dir: &RunDir, manifest: &Manifest, records: &Records) -> Result<Report> {
     let campaign = &manifest.campaign;
-    let verdict = verdict::judge(campaign, records);
+    let verdict = verdict::judge(campaign, &records.armings, &records.trials);
     let report = report::report(
         &dir.id(),
         campaign,
-        environment(dir, manifest, records),
-        records,
+        environment(dir, manifest, &records.trials),
+        &records.armings,
+        &records.trials,
         verdict,
     );
     store::replace(&dir.report_json(), &serde_json::to_vec_pretty(&report)?)?;

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use kverdict_core::arming::Arming;
 use kverdict_core::campaign::Campaign;
 use kverdict_core::record::TrialRecord;
 use serde::{Deserialize, Serialize};
@@ -94,13 +95,14 @@ impl Run {
         Ok(run)
     }
 
-    /// Continues a run: gives what it was started with, and the trials that are finished.
+    /// Continues a run: gives what it was started with, and what is recorded so far.
     ///
     /// # Errors
     /// When it does not exist, another process writes into it, or a record cannot be read.
-    pub fn resume(dir: RunDir) -> Result<(Self, Manifest, Vec<TrialRecord>)> {
+    pub fn resume(dir: RunDir) -> Result<(Self, Manifest, Records)> {
         let (manifest, records) = read(&dir)?;
         drop_torn_line(&dir.trials())?;
+        drop_torn_line(&dir.armings())?;
         Ok((Self::open(dir)?, manifest, records))
     }
 
@@ -140,28 +142,47 @@ impl Run {
     pub fn record(&mut self, record: &TrialRecord) -> Result<()> {
         let own = self.dir.trial(&record.id).record();
         replace(&own, &serde_json::to_vec_pretty(record)?)?;
-        let mut line = serde_json::to_vec(record)?;
-        line.push(b'\n');
-        let path = self.dir.trials();
-        let before = self.trials.metadata()?.len();
-        let written = self
-            .trials
-            .write_all(&line)
-            .and_then(|()| self.trials.sync_data());
-        if let Err(error) = written {
-            let _ = self.trials.set_len(before);
-            return Err(error)
-                .with_context(|| format!("cannot write {}; is the disk full?", path.display()));
-        }
-        Ok(())
+        append(&mut self.trials, &self.dir.trials(), record)
     }
+
+    /// Stores what a lockup made on purpose showed.
+    ///
+    /// # Errors
+    /// As [`Run::record`].
+    pub fn record_arming(&mut self, arming: &Arming) -> Result<()> {
+        let path = self.dir.armings();
+        append(&mut open_for_append(&path)?, &path, arming)
+    }
+}
+
+/// What a run has recorded: all that its verdict is made of.
+#[derive(Debug, Default)]
+pub struct Records {
+    /// Lockups made on purpose.
+    pub armings: Vec<Arming>,
+    /// Finished trials.
+    pub trials: Vec<TrialRecord>,
+}
+
+/// Adds a line for good, or nothing.
+fn append(file: &mut File, path: &Path, record: &impl Serialize) -> Result<()> {
+    let mut line = serde_json::to_vec(record)?;
+    line.push(b'\n');
+    let before = file.metadata()?.len();
+    let written = file.write_all(&line).and_then(|()| file.sync_data());
+    if let Err(error) = written {
+        let _ = file.set_len(before);
+        return Err(error)
+            .with_context(|| format!("cannot write {}; is the disk full?", path.display()));
+    }
+    Ok(())
 }
 
 /// Reads a run without writing into it.
 ///
 /// # Errors
 /// When there is no run, or its records are of another version or damaged (names file and line).
-pub fn read(dir: &RunDir) -> Result<(Manifest, Vec<TrialRecord>)> {
+pub fn read(dir: &RunDir) -> Result<(Manifest, Records)> {
     let path = dir.manifest();
     let text = fs::read_to_string(&path).map_err(|error| {
         Usage(format!(
@@ -179,10 +200,14 @@ pub fn read(dir: &RunDir) -> Result<(Manifest, Vec<TrialRecord>)> {
             manifest.schema
         );
     }
-    Ok((manifest, read_trials(&dir.trials())?))
+    let records = Records {
+        armings: read_lines(&dir.armings())?,
+        trials: read_lines(&dir.trials())?,
+    };
+    Ok((manifest, records))
 }
 
-fn read_trials(path: &Path) -> Result<Vec<TrialRecord>> {
+fn read_lines<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),

@@ -7,10 +7,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use kverdict_core::campaign::Policy;
 use kverdict_core::console::{ConsoleFindings, Match, Outcome, Scanner};
+use kverdict_core::outside::finding::{Findings, Kind, State};
+use kverdict_core::outside::symbols::Symbols;
 use kverdict_core::record::{self, Timing, TrialRecord};
 
 use crate::agent_channel::{AgentChannel, Phase};
 use crate::layout::TrialDir;
+use crate::outside::Outside;
 use crate::process::{self, Child, Ending, Interrupted, Job};
 use crate::qemu::{self, Machine};
 use crate::store;
@@ -44,6 +47,8 @@ pub struct TrialSpec<'a> {
     pub dir: TrialDir,
     /// The guest.
     pub machine: Machine<'a>,
+    /// Names of the kernel's functions and variables; empty: none are known.
+    pub symbols: Symbols,
     /// Name of the lockup signature that counts as the target.
     pub signature: &'a str,
     /// Deadlines.
@@ -70,6 +75,7 @@ enum End {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reason {
     ConsoleReport,
+    Stuck,
     Flood,
     NoHello,
     SetUpTooLong,
@@ -100,6 +106,7 @@ struct Watcher<'a> {
     console: Tail,
     scanner: Scanner,
     agent: AgentChannel,
+    outside: Outside,
     start: Instant,
     hello: Option<Duration>,
     last_word: Instant,
@@ -107,6 +114,7 @@ struct Watcher<'a> {
     ended_at: Option<Instant>,
     report_at: Option<Instant>,
     complete_at: Option<Instant>,
+    stuck_at: Option<Instant>,
 }
 
 impl<'a> Watcher<'a> {
@@ -134,6 +142,7 @@ impl<'a> Watcher<'a> {
             console: Tail::new(spec.dir.console()),
             scanner: Scanner::new(),
             agent: AgentChannel::new(Tail::new(spec.dir.agent())),
+            outside: Outside::new(&spec.dir, spec.symbols.clone(), start)?,
             start,
             hello: None,
             last_word: start,
@@ -141,6 +150,7 @@ impl<'a> Watcher<'a> {
             ended_at: None,
             report_at: None,
             complete_at: None,
+            stuck_at: None,
         })
     }
 
@@ -156,6 +166,7 @@ impl<'a> Watcher<'a> {
                 return Err(Interrupted.into());
             }
             if let Some(reason) = self.time_to_stop() {
+                self.take_evidence(reason)?;
                 self.child.kill();
                 self.take_in()?;
                 return Ok(End::Stopped(reason));
@@ -178,6 +189,13 @@ impl<'a> Watcher<'a> {
         }
         if self.hello.is_none() && self.agent.release.is_some() {
             self.hello = Some(self.start.elapsed());
+        }
+        // Before the agent runs, the kernel may do anything for any time.
+        if self.agent.release.is_some() {
+            self.outside.tick()?;
+        }
+        if self.outside.findings().state == State::Stuck {
+            self.stuck_at.get_or_insert_with(Instant::now);
         }
         if self.agent.phase == Phase::Ended {
             self.ended_at.get_or_insert_with(Instant::now);
@@ -206,6 +224,12 @@ impl<'a> Watcher<'a> {
                 .is_some_and(|at| at.elapsed() > INCOMPLETE_GRACE)
         {
             return Some(Reason::ConsoleReport);
+        }
+        if self
+            .stuck_at
+            .is_some_and(|at| at.elapsed() > self.console_wait())
+        {
+            return Some(Reason::Stuck);
         }
         if self
             .ended_at
@@ -242,10 +266,48 @@ impl<'a> Watcher<'a> {
         }
     }
 
+    /// How long the console may take to say what is known from outside already.
+    fn console_wait(&self) -> Duration {
+        let armed = self
+            .agent
+            .detectors
+            .iter()
+            .any(|one| one.name == "hard-lockup" && one.armed);
+        if self.report_at.is_some() {
+            INCOMPLETE_GRACE
+        } else if armed {
+            Duration::from_secs(u64::from(self.spec.policy.console_wait_seconds))
+        } else {
+            Duration::ZERO
+        }
+    }
+
+    /// What is asked of a guest before it is killed.
+    fn take_evidence(&mut self, reason: Reason) -> Result<()> {
+        let silent = match reason {
+            Reason::Stuck | Reason::Silent | Reason::LoadTooLong | Reason::ShutdownTooLong => true,
+            Reason::ConsoleReport | Reason::Flood | Reason::NoHello | Reason::SetUpTooLong => false,
+        };
+        if self.spec.policy.vmcore && (silent || self.stuck_at.is_some()) {
+            // A dump that fails is told by its absence and QEMU's log; the trial stands without.
+            let _ = self.outside.dump();
+        }
+        if silent {
+            self.outside.ask_to_speak();
+            self.take_in()?;
+        }
+        Ok(())
+    }
+
     fn into_record(self, started: String, end: End) -> TrialRecord {
         let total = self.start.elapsed();
+        let since_start =
+            |at: Option<Instant>| at.map(|at| at.duration_since(self.start).as_millis() as u64);
+        let console_ms = since_start(self.report_at);
+        let outside_ms = since_start(self.stuck_at);
         let findings = self.scanner.finish();
-        let (outcome, title) = classify(&findings, &self.agent, end);
+        let (outside, outside_lost) = self.outside.finish();
+        let (outcome, title) = classify(&findings, &outside, &self.agent, end);
         let title = if outcome == Outcome::Infrastructure {
             format!(
                 "{title}: {}",
@@ -261,11 +323,18 @@ impl<'a> Watcher<'a> {
             .and_then(|report| report.time_us)
             .zip(self.agent.load_started_ms())
             .map(|(report_us, load_ms)| (report_us / 1000).saturating_sub(load_ms));
-        let signature = findings
+        let name = self.spec.signature;
+        let of_console = findings
             .signature
             .as_ref()
-            .filter(|finding| finding.name == self.spec.signature)
-            .map(|finding| finding.matched);
+            .filter(|finding| finding.name == name);
+        let of_outside = outside
+            .signature
+            .as_ref()
+            .filter(|finding| finding.name == name);
+        let signature = of_console
+            .map(|finding| finding.matched)
+            .max(of_outside.map(|finding| finding.matched));
         let mut exposure = self.agent.exposure();
         // A lockup may silence the heartbeats long before it is reported. Too much time makes the
         // rate smaller and the verdict harder to reach, too little would flatter it.
@@ -281,6 +350,9 @@ impl<'a> Watcher<'a> {
             outcome,
             title,
             signature,
+            contradictions: contradictions(&findings, &outside, &self.agent),
+            outside,
+            outside_lost,
             exposure,
             detectors: self.agent.detectors,
             refused_settings: self.agent.refused_settings,
@@ -288,16 +360,23 @@ impl<'a> Watcher<'a> {
                 hello_ms: self.hello.map(|time| time.as_millis() as u64),
                 total_ms: total.as_millis() as u64,
                 load_to_report_ms,
+                outside_ms,
+                console_ms,
             },
             console: findings,
         }
     }
 }
 
-/// The one place that says which layer wins: a failure that the kernel named itself, then QEMU's own
-/// trouble, then what the agent said, then how the guest ended. A mere warning on the console hides
-/// no hang.
-fn classify(findings: &ConsoleFindings, agent: &AgentChannel, end: End) -> (Outcome, String) {
+/// The one place that says which layer wins: a failure that the kernel named itself, then vCPUs that
+/// were found stuck from outside, then QEMU's own trouble, then what the agent said, then how the
+/// guest ended. A mere warning on the console hides no hang. A target signature counts from any layer.
+fn classify(
+    findings: &ConsoleFindings,
+    outside: &Findings,
+    agent: &AgentChannel,
+    end: End,
+) -> (Outcome, String) {
     if end == End::Stopped(Reason::Flood) {
         let text = format!(
             "the console wrote more than {} MiB",
@@ -307,6 +386,9 @@ fn classify(findings: &ConsoleFindings, agent: &AgentChannel, end: End) -> (Outc
     }
     if findings.outcome.is_fatal() || findings.matched() == Some(Match::Target) {
         return console(findings);
+    }
+    if outside.state == State::Stuck {
+        return (stuck_outcome(outside), format!("from outside: {outside}"));
     }
     // QEMU ends with 0 when the guest powers off, panics or resets.
     if let End::Exited(status) = end
@@ -334,8 +416,9 @@ fn classify(findings: &ConsoleFindings, agent: &AgentChannel, end: End) -> (Outc
             End::Stopped(_) => (
                 Outcome::SilentHang,
                 format!(
-                    "no word from the agent after {} s of load",
-                    agent.load_ms() / 1000
+                    "no word from the agent after {} s of load; from outside: {}",
+                    agent.load_ms() / 1000,
+                    outside.state
                 ),
             ),
         },
@@ -351,6 +434,56 @@ fn classify(findings: &ConsoleFindings, agent: &AgentChannel, end: End) -> (Outc
             End::Stopped(_) => said(Outcome::SilentHang, "the guest did not power off"),
         },
     }
+}
+
+fn stuck_outcome(outside: &Findings) -> Outcome {
+    if outside
+        .stuck
+        .iter()
+        .any(|stuck| stuck.kind == Kind::HardLockup)
+    {
+        Outcome::HardLockup
+    } else {
+        Outcome::SoftLockup
+    }
+}
+
+/// Where two layers cannot both be right: worth a person's look, whatever the outcome.
+fn contradictions(
+    console: &ConsoleFindings,
+    outside: &Findings,
+    agent: &AgentChannel,
+) -> Vec<String> {
+    let mut found = Vec::new();
+    let stuck = outside.state == State::Stuck;
+    if console.outcome == Outcome::HardLockup && !stuck && outside.watch.samples > 0 {
+        found.push(format!(
+            "the console reports `{}`, but from outside no vCPU was stuck in {} samples",
+            console.title().unwrap_or_default(),
+            outside.watch.samples
+        ));
+    }
+    if stuck && agent.phase == Phase::Ended && agent.silent_cpus.is_empty() {
+        found.push(format!(
+            "from outside: {outside}; but every CPU answered the agent's roll call"
+        ));
+    }
+    let both = console.signature.as_ref().zip(outside.signature.as_ref());
+    if let Some((said, seen)) = both
+        && said.name == seen.name
+        && said.matched == Match::Target
+        && seen.matched == Match::Target
+    {
+        // Two deadlocks at once are possible; the console's stacks cannot tell who waits for whom.
+        let stuck: Vec<Option<u32>> = outside.stuck.iter().map(|one| one.cpu).collect();
+        let said: Vec<Option<u32>> = said.sides.iter().map(|side| side.stack.cpu).collect();
+        if !said.iter().all(|cpu| stuck.contains(cpu)) {
+            found.push(format!(
+                "the console shows the deadlock on CPUs {said:?}, from outside those stuck are {stuck:?}"
+            ));
+        }
+    }
+    found
 }
 
 fn said(outcome: Outcome, title: &str) -> (Outcome, String) {

@@ -186,6 +186,14 @@ pub struct Policy {
     #[serde(default = "default_silence")]
     #[schemars(range(min = 5, max = 600))]
     pub silence_seconds: u32,
+    /// After something was found stuck from outside, so long the kernel's own hard lockup detector
+    /// may take to say so on the console, if it is armed; in seconds of host time.
+    #[serde(default = "default_console_wait")]
+    #[schemars(range(min = 0, max = 600))]
+    pub console_wait_seconds: u32,
+    /// Keep the memory of guests that are found stuck from outside, for crash or drgn.
+    #[serde(default)]
+    pub vmcore: bool,
     /// Probability below which the subject's survival does not count as luck.
     #[serde(default = "default_alpha")]
     #[schemars(range(min = 0.000001, max = 0.2))]
@@ -211,6 +219,9 @@ fn default_shutdown_deadline() -> u32 {
 }
 fn default_silence() -> u32 {
     30
+}
+fn default_console_wait() -> u32 {
+    20
 }
 fn default_alpha() -> f64 {
     0.01

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::campaign::MinExposure;
 use crate::console::{ConsoleFindings, Match, Outcome};
+use crate::outside::finding::Findings;
 use crate::protocol::{Counters, Detector};
 
 /// Version of [`TrialRecord`].
@@ -30,8 +31,17 @@ pub struct TrialRecord {
     pub outcome: Outcome,
     /// The first report's title, or what the harness saw.
     pub title: String,
-    /// Whether the console carries the signature of the campaign's bug.
+    /// Whether the console or the vCPUs carry the signature of the campaign's bug.
     pub signature: Option<Match>,
+    /// What was seen from outside.
+    #[serde(default)]
+    pub outside: Findings,
+    /// Why there is nothing, or no more, from outside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outside_lost: Option<String>,
+    /// Where the layers contradict each other, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub contradictions: Vec<String>,
     /// What ran, and for how long.
     pub exposure: Exposure,
     /// In-guest detectors as the agent found them; empty: it never said.
@@ -54,6 +64,12 @@ pub struct Timing {
     /// Guest milliseconds from the start of the load to the console's most severe report, as far as
     /// that carries a time stamp.
     pub load_to_report_ms: Option<u64>,
+    /// Host milliseconds from QEMU's start to the outside detector's word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outside_ms: Option<u64>,
+    /// Host milliseconds from QEMU's start to the console's first report that ended the trial.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub console_ms: Option<u64>,
 }
 
 /// What a trial's time was worth.

@@ -4,8 +4,10 @@ use std::fmt::{self, Write};
 
 use serde::{Deserialize, Serialize};
 
+use crate::arming::Arming;
 use crate::campaign::Campaign;
 use crate::console::{Match, SideFinding};
+use crate::outside::deadlock;
 use crate::record::{Standing, TrialRecord};
 use crate::statistics;
 use crate::verdict::{ArmTally, Verdict};
@@ -24,6 +26,8 @@ pub struct Report {
     pub environment: Vec<(String, String)>,
     /// The verdict and the arms in figures.
     pub verdict: Verdict,
+    /// Which detectors noticed a lockup made on purpose.
+    pub armings: Vec<Arming>,
     /// One line per trial.
     pub trials: Vec<TrialLine>,
     /// The stacks of the first target lockup, both sides, as the console gave them.
@@ -71,6 +75,7 @@ pub fn report(
     run: &str,
     campaign: &Campaign,
     environment: Vec<(String, String)>,
+    armings: &[Arming],
     records: &[TrialRecord],
     verdict: Verdict,
 ) -> Report {
@@ -79,6 +84,7 @@ pub fn report(
         run: run.to_owned(),
         environment,
         verdict,
+        armings: armings.to_vec(),
         trials: records
             .iter()
             .map(|record| trial_line(campaign, record))
@@ -91,6 +97,13 @@ pub fn report(
 fn trial_line(campaign: &Campaign, record: &TrialRecord) -> TrialLine {
     let standing = record.standing(&campaign.policy.min_exposure);
     let mut remarks = record.refused_settings.clone();
+    remarks.extend(when_noticed(record));
+    remarks.extend(
+        record
+            .contradictions
+            .iter()
+            .map(|text| format!("contradiction: {text}")),
+    );
     if standing == Standing::NotExposed {
         remarks.extend(record.exposure.shortfalls(&campaign.policy.min_exposure));
     }
@@ -107,12 +120,37 @@ fn trial_line(campaign: &Campaign, record: &TrialRecord) -> TrialLine {
     }
 }
 
+/// Which layer noticed a lockup, and when, counted from QEMU's start.
+fn when_noticed(record: &TrialRecord) -> Option<String> {
+    let seconds = |ms: Option<u64>| {
+        ms.map_or("silent".to_owned(), |ms| {
+            format!("{:.1} s", ms as f64 / 1000.0)
+        })
+    };
+    let timing = &record.timing;
+    (timing.outside_ms.is_some() || timing.console_ms.is_some()).then(|| {
+        format!(
+            "noticed from outside: {}, on the console: {}",
+            seconds(timing.outside_ms),
+            seconds(timing.console_ms)
+        )
+    })
+}
+
+/// Both layers' stacks of a target lockup, as far as they have them.
 fn evidence(record: &TrialRecord) -> Option<Evidence> {
-    let finding = record.console.signature.as_ref()?;
-    (record.signature == Some(Match::Target)).then(|| Evidence {
+    if record.signature != Some(Match::Target) {
+        return None;
+    }
+    let console = record.console.signature.as_ref();
+    let text: String = console
+        .into_iter()
+        .flat_map(|finding| finding.sides.iter().map(quote))
+        .collect();
+    Some(Evidence {
         trial: record.id.clone(),
         file: format!("trials/{}/console.log", record.id),
-        text: finding.sides.iter().map(quote).collect(),
+        text: text + &deadlock::text(&record.outside.stuck, &record.outside.graph),
     })
 }
 
@@ -177,6 +215,10 @@ impl fmt::Display for Report {
         )?;
         write_still_needed(f, &self.verdict)?;
         write_detectors(f, &self.verdict.arms)?;
+        writeln!(f, "\ndetectors proven by a lockup made on purpose:")?;
+        for arming in &self.armings {
+            writeln!(f, "  {arming}")?;
+        }
         write_trials(f, &self.trials)?;
         if let Some(evidence) = &self.evidence {
             writeln!(f, "\nevidence: trial {}, {}", evidence.trial, evidence.file)?;

@@ -1,5 +1,6 @@
 //! Which arm is tried next: arms are interleaved, so that drift of the host hits both.
 
+use crate::arming::Arming;
 use crate::campaign::{Campaign, Role};
 use crate::record::{Standing, TrialRecord};
 use crate::verdict::{self, Conclusion};
@@ -16,22 +17,27 @@ pub enum Next {
     Decided,
     /// The trials that the policy allows are used up.
     Exhausted,
+    /// No detector is proven to work on some arm: its survival would prove nothing.
+    Unproven,
     /// The last trials all failed for reasons outside the kernels.
     HostTrouble,
 }
 
 /// Decides by the records alone, so that a resumed run goes on where it stopped.
-pub fn next(campaign: &Campaign, records: &[TrialRecord]) -> Next {
+pub fn next(campaign: &Campaign, armings: &[Arming], records: &[TrialRecord]) -> Next {
     let count = |role| {
         records
             .iter()
             .filter(|record| record.arm == campaign.arm_with(role))
             .count()
     };
+    if armings.iter().any(|arming| arming.doubt().is_some()) {
+        return Next::Unproven;
+    }
     let (controls, subjects) = (count(Role::Control), count(Role::Subject));
     // A refutation needs one lockup only; one trial of each arm makes the report worth reading.
     if controls > 0 && subjects > 0 {
-        match verdict::judge(campaign, records).conclusion {
+        match verdict::judge(campaign, armings, records).conclusion {
             Conclusion::Verified | Conclusion::Refuted => return Next::Decided,
             Conclusion::Inconclusive => {}
         }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::arming::Arming;
 use crate::campaign::{Campaign, Role};
 use crate::protocol::Detector;
 use crate::record::{Standing, TrialRecord};
@@ -115,7 +116,7 @@ pub struct StillNeeded {
 }
 
 /// Judges a campaign by its records; trials of unknown arms are ignored.
-pub fn judge(campaign: &Campaign, records: &[TrialRecord]) -> Verdict {
+pub fn judge(campaign: &Campaign, armings: &[Arming], records: &[TrialRecord]) -> Verdict {
     let control = tally(campaign, Role::Control, records);
     let subject = tally(campaign, Role::Subject, records);
     let luck = statistics::luck(
@@ -125,7 +126,7 @@ pub fn judge(campaign: &Campaign, records: &[TrialRecord]) -> Verdict {
     );
     let rate = control.rate.map_or(0.0, |rate| rate.per_minute);
     let luck_at_estimated_rate = (-rate * subject.exposed_minutes).exp();
-    let (conclusion, reasons) = conclude(campaign, &control, &subject, luck);
+    let (conclusion, reasons) = conclude(campaign, armings, &control, &subject, luck);
     let still_needed = (conclusion == Conclusion::Inconclusive)
         .then(|| still_needed(campaign, &control, &subject));
     Verdict {
@@ -140,6 +141,7 @@ pub fn judge(campaign: &Campaign, records: &[TrialRecord]) -> Verdict {
 
 fn conclude(
     campaign: &Campaign,
+    armings: &[Arming],
     control: &ArmTally,
     subject: &ArmTally,
     luck: f64,
@@ -147,7 +149,7 @@ fn conclude(
     if subject.target_lockups > 0 {
         return (Conclusion::Refuted, refutation(control, subject));
     }
-    let mut doubts = Vec::new();
+    let mut doubts = unproven_detectors(armings, &[&control.arm, &subject.arm]);
     if control.target_lockups < campaign.policy.min_control_lockups {
         doubts.push(format!(
             "the control `{}` showed {} target lockups, {} are required: what the subject did proves nothing",
@@ -183,6 +185,20 @@ fn conclude(
         campaign.policy.alpha
     );
     (Conclusion::Verified, vec![reason])
+}
+
+/// A silent guest proves nothing unless something would have spoken.
+fn unproven_detectors(armings: &[Arming], arms: &[&str]) -> Vec<String> {
+    arms.iter()
+        .filter_map(
+            |arm| match armings.iter().rev().find(|one| one.arm == *arm) {
+                Some(arming) => arming.doubt(),
+                None => Some(format!(
+                    "`{arm}`: no lockup was made on purpose, so that no detector is proven to work"
+                )),
+            },
+        )
+        .collect()
 }
 
 fn refutation(control: &ArmTally, subject: &ArmTally) -> Vec<String> {

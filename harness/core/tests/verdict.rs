@@ -1,5 +1,6 @@
 //! Verdict and schedule, on made-up records.
 
+use kverdict_core::arming::{Arming, Fired};
 use kverdict_core::campaign::{Campaign, Role};
 use kverdict_core::console::{Match, Outcome, Scanner};
 use kverdict_core::protocol::Counters;
@@ -43,6 +44,9 @@ fn record(number: u32, arm: &str, outcome: Outcome, seconds: u64, swaps: u64) ->
         outcome,
         title: String::new(),
         signature: None,
+        outside: Default::default(),
+        outside_lost: None,
+        contradictions: Vec::new(),
         exposure: Exposure {
             load_ms: seconds * 1000,
             heartbeats: seconds,
@@ -56,6 +60,32 @@ fn record(number: u32, arm: &str, outcome: Outcome, seconds: u64, swaps: u64) ->
         timing: Timing::default(),
         console: Scanner::new().finish(),
     }
+}
+
+fn arming(arm: &str, fired: &[&str]) -> Arming {
+    Arming {
+        arm: arm.into(),
+        build: "key".into(),
+        how: "made to spin".into(),
+        fired: fired
+            .iter()
+            .map(|detector| Fired {
+                detector: (*detector).into(),
+                after_ms: 3000,
+                what: "hard lockup".into(),
+            })
+            .collect(),
+        silent: Vec::new(),
+        waited_ms: 15_000,
+        trouble: None,
+    }
+}
+
+fn proven() -> [Arming; 2] {
+    [
+        arming("unfixed", &["outside"]),
+        arming("fixed", &["outside", "console"]),
+    ]
 }
 
 fn lockup(number: u32, arm: &str, seconds: u64) -> TrialRecord {
@@ -78,7 +108,7 @@ fn a_control_that_locks_up_and_a_subject_that_survives_long_enough_is_verified()
             ]
         })
         .collect();
-    let verdict = judge(&campaign(), &records);
+    let verdict = judge(&campaign(), &proven(), &records);
     assert_eq!(
         verdict.conclusion,
         Conclusion::Verified,
@@ -87,14 +117,17 @@ fn a_control_that_locks_up_and_a_subject_that_survives_long_enough_is_verified()
     );
     // (0.5 / 3.5)^3
     assert!((verdict.luck - 0.002_915).abs() < 1e-5, "{}", verdict.luck);
-    assert_eq!(schedule::next(&campaign(), &records), Next::Decided);
+    assert_eq!(
+        schedule::next(&campaign(), &proven(), &records),
+        Next::Decided
+    );
 
     // The same with a control that took three times as long: the survival is worth less.
     records
         .iter_mut()
         .filter(|r| r.arm == "unfixed")
         .for_each(|r| r.exposure.load_ms *= 3);
-    let verdict = judge(&campaign(), &records);
+    let verdict = judge(&campaign(), &proven(), &records);
     assert_eq!(verdict.conclusion, Conclusion::Inconclusive);
     let needed = verdict.still_needed.unwrap();
     assert_eq!(needed.control_lockups, 0);
@@ -111,17 +144,20 @@ fn a_silent_control_proves_nothing_however_long_the_subject_survived() {
     let records: Vec<_> = (0..4)
         .flat_map(|i| [survival(2 * i + 1, "unfixed"), survival(2 * i + 2, "fixed")])
         .collect();
-    let verdict = judge(&campaign(), &records);
+    let verdict = judge(&campaign(), &proven(), &records);
     assert_eq!(verdict.conclusion, Conclusion::Inconclusive);
     assert_eq!(verdict.conclusion.exit_code(), 125);
     assert_eq!(verdict.still_needed.unwrap().subject_minutes, None);
-    assert_eq!(schedule::next(&campaign(), &records), Next::Exhausted);
+    assert_eq!(
+        schedule::next(&campaign(), &proven(), &records),
+        Next::Exhausted
+    );
 }
 
 #[test]
 fn a_subject_that_locks_up_is_refuted_and_swapped_kernels_are_named() {
     let records = [survival(1, "unfixed"), lockup(2, "fixed", 20)];
-    let verdict = judge(&campaign(), &records);
+    let verdict = judge(&campaign(), &proven(), &records);
     assert_eq!(verdict.conclusion, Conclusion::Refuted);
     assert_eq!(verdict.conclusion.exit_code(), 1);
     assert!(
@@ -134,7 +170,7 @@ fn a_subject_that_locks_up_is_refuted_and_swapped_kernels_are_named() {
     );
 
     let records = [lockup(1, "unfixed", 20), lockup(2, "fixed", 20)];
-    let verdict = judge(&campaign(), &records);
+    let verdict = judge(&campaign(), &proven(), &records);
     assert_eq!(verdict.conclusion, Conclusion::Refuted);
     assert!(
         !verdict
@@ -150,7 +186,7 @@ fn a_subject_that_locks_up_is_refuted_and_swapped_kernels_are_named() {
 fn survival_without_exposure_does_not_count() {
     let mut records: Vec<_> = (1..=3).map(|i| lockup(i, "unfixed", 10)).collect();
     records.extend((4..=9).map(|i| record(i, "fixed", Outcome::Clean, 60, 2)));
-    let verdict = judge(&campaign(), &records);
+    let verdict = judge(&campaign(), &proven(), &records);
     assert_eq!(verdict.conclusion, Conclusion::Inconclusive);
     assert_eq!(verdict.arms[1].not_exposed, 6);
     assert_eq!(verdict.arms[1].exposed_minutes, 0.0);
@@ -161,12 +197,12 @@ fn a_hang_of_the_subject_blocks_a_good_verdict() {
     let mut records: Vec<_> = (1..=3).map(|i| lockup(i, "unfixed", 5)).collect();
     records.extend((4..=9).map(|i| survival(i, "fixed")));
     assert_eq!(
-        judge(&campaign(), &records).conclusion,
+        judge(&campaign(), &proven(), &records).conclusion,
         Conclusion::Verified
     );
     records.push(record(10, "fixed", Outcome::SilentHang, 30, 100));
     assert_eq!(
-        judge(&campaign(), &records).conclusion,
+        judge(&campaign(), &proven(), &records).conclusion,
         Conclusion::Inconclusive
     );
 }
@@ -188,11 +224,11 @@ fn infrastructure_never_counts_and_stops_a_campaign_when_it_persists() {
         Standing::Infrastructure
     );
     assert_eq!(
-        schedule::next(&campaign, &[broken(1), broken(2)]),
+        schedule::next(&campaign, &proven(), &[broken(1), broken(2)]),
         Next::Trial("unfixed".into())
     );
     assert_eq!(
-        schedule::next(&campaign, &[broken(1), broken(2), broken(3)]),
+        schedule::next(&campaign, &proven(), &[broken(1), broken(2), broken(3)]),
         Next::HostTrouble
     );
 }
@@ -203,9 +239,44 @@ fn arms_take_turns_beginning_with_the_control() {
     assert_eq!(campaign.arm_with(Role::Control), "unfixed");
     let mut records = Vec::new();
     let mut order = Vec::new();
-    while let Next::Trial(arm) = schedule::next(&campaign, &records) {
+    while let Next::Trial(arm) = schedule::next(&campaign, &proven(), &records) {
         order.push(arm.clone());
         records.push(survival(u32::try_from(records.len()).unwrap() + 1, &arm));
     }
     assert_eq!(order, ["unfixed", "fixed"].repeat(4));
+}
+
+#[test]
+fn without_a_detector_that_is_proven_to_work_nothing_passes() {
+    let mut records: Vec<_> = (1..=3).map(|i| lockup(i, "unfixed", 10)).collect();
+    records.extend((4..=8).map(|i| survival(i, "fixed")));
+    let verdict = |armings: &[Arming]| judge(&campaign(), armings, &records);
+    assert_eq!(verdict(&proven()).conclusion, Conclusion::Verified);
+
+    let silent = [arming("unfixed", &["outside"]), arming("fixed", &[])];
+    let judged = verdict(&silent);
+    assert_eq!(judged.conclusion, Conclusion::Inconclusive);
+    assert!(
+        judged.reasons[0].contains("`fixed`: no detector noticed"),
+        "{:?}",
+        judged.reasons
+    );
+    assert_eq!(schedule::next(&campaign(), &silent, &[]), Next::Unproven);
+
+    let judged = verdict(&[arming("unfixed", &["outside"])]);
+    assert_eq!(judged.conclusion, Conclusion::Inconclusive);
+    assert!(
+        judged.reasons[0].contains("no lockup was made on purpose"),
+        "{:?}",
+        judged.reasons
+    );
+
+    let mut failed = arming("fixed", &[]);
+    failed.trouble = Some("the stub did not answer".into());
+    let judged = verdict(&[arming("unfixed", &["console"]), failed]);
+    assert!(
+        judged.reasons[0].contains("the stub did not answer"),
+        "{:?}",
+        judged.reasons
+    );
 }

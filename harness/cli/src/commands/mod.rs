@@ -3,6 +3,7 @@
 pub mod boot;
 pub mod build;
 pub mod classify;
+pub mod diagnose;
 pub mod doctor;
 pub mod kernels;
 pub mod report;

@@ -3,10 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
 use kverdict_core::campaign::{Arm, Campaign};
+use kverdict_core::outside::symbols::Symbols;
+use kverdict_core::protocol;
 use kverdict_core::record::TrialRecord;
 use kverdict_core::schedule::{self, Next};
 use kverdict_core::verdict;
@@ -15,6 +18,7 @@ use serde_json::json;
 
 use crate::accel::{self, Choice};
 use crate::agent_channel::Phase;
+use crate::arming;
 use crate::build::cache::Cache;
 use crate::build::{BuildRequest, Builder, BuiltKernel};
 use crate::campaigns;
@@ -26,7 +30,7 @@ use crate::process::Interrupted;
 use crate::progress::{Progress, Task};
 use crate::qemu::{Machine, Ports};
 use crate::reports;
-use crate::store::{self, Host, Manifest, Run};
+use crate::store::{self, Host, Manifest, Records, Run};
 use crate::trial::{self, TrialSpec};
 
 /// Arguments of `kverdict verify`.
@@ -78,13 +82,13 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode> {
     ));
     let builder = Builder::new(&catalogue, &cache, &progress);
     let outcome = Session::prepare(campaign, &builder, args.jobs, &mut run, &progress, &cache)
-        .and_then(|session| session.run_trials(&mut run, &mut records));
+        .and_then(|session| session.run(&mut run, &mut records));
     if let Err(error) = outcome {
         if error.is::<Interrupted>() {
             let dir = run.dir().root().display();
             progress.line(format!(
                 "interrupted; {} trials are kept. Go on with: kverdict verify --resume {dir}",
-                records.len()
+                records.trials.len()
             ));
         }
         return Err(error);
@@ -99,7 +103,7 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode> {
     Ok(ExitCode::from(report.verdict.conclusion.exit_code()))
 }
 
-fn open_run(args: &VerifyArgs, catalogue: &Catalogue) -> Result<(Run, Manifest, Vec<TrialRecord>)> {
+fn open_run(args: &VerifyArgs, catalogue: &Catalogue) -> Result<(Run, Manifest, Records)> {
     if let Some(dir) = &args.resume {
         return Run::resume(RunDir::new(dir)?);
     }
@@ -124,7 +128,7 @@ fn open_run(args: &VerifyArgs, catalogue: &Catalogue) -> Result<(Run, Manifest, 
     let stamp = manifest.started.replace([':', '-'], "");
     let id = format!("{stamp}-{}-{}", manifest.campaign.name, std::process::id());
     let run = Run::create(RunDir::new(args.results.join(id))?, &manifest)?;
-    Ok((run, manifest, Vec::new()))
+    Ok((run, manifest, Records::default()))
 }
 
 /// What one arm's kernel needs is set in every arm: they have to differ in the fix alone.
@@ -225,6 +229,14 @@ fn keep_papers(kernel: &BuiltKernel, dir: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Names of a kernel's functions and variables.
+fn symbols(kernel: &BuiltKernel) -> Result<Symbols> {
+    let path = &kernel.system_map;
+    let text =
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Symbols::from_system_map(&text).with_context(|| path.display().to_string())
+}
+
 /// What all trials of a run share.
 struct Session<'a> {
     campaign: &'a Campaign,
@@ -250,6 +262,8 @@ impl<'a> Session<'a> {
             ));
         }
         initramfs::write(&run.dir().initramfs("load"), &campaign.load_plan(), None)?;
+        let idle = campaign.guest_plan(protocol::Task::Idle);
+        initramfs::write(&run.dir().initramfs("idle"), &idle, None)?;
         let (_, kernel) = kernels.first().context("a campaign has arms")?;
         let acceleration = accel::choose(
             campaign.guest.accelerator,
@@ -272,12 +286,19 @@ impl<'a> Session<'a> {
         })
     }
 
-    fn run_trials(&self, run: &mut Run, records: &mut Vec<TrialRecord>) -> Result<()> {
+    fn run(&self, run: &mut Run, records: &mut Records) -> Result<()> {
+        self.prove_detectors(run, records)?;
         loop {
-            match schedule::next(self.campaign, records) {
+            match schedule::next(self.campaign, &records.armings, &records.trials) {
                 Next::Decided => return Ok(()),
                 Next::Exhausted => {
                     self.progress.line("the policy's trials are used up");
+                    return Ok(());
+                }
+                Next::Unproven => {
+                    self.progress.line(
+                        "no detector is proven to work on every arm; trials would prove nothing",
+                    );
                     return Ok(());
                 }
                 Next::HostTrouble => {
@@ -287,12 +308,56 @@ impl<'a> Session<'a> {
                     return Ok(());
                 }
                 Next::Trial(arm) => {
-                    let record = self.run_trial(&arm, run, records)?;
+                    let record = self.run_trial(&arm, run, &records.trials)?;
                     run.record(&record)?;
-                    records.push(record);
+                    records.trials.push(record);
                     self.progress.line(self.outlook(records));
                 }
             }
+        }
+    }
+
+    /// A silent guest proves nothing unless something would have spoken: each arm's kernel is locked
+    /// up once on purpose.
+    fn prove_detectors(&self, run: &mut Run, records: &mut Records) -> Result<()> {
+        for arm in self.campaign.arms.keys() {
+            if records.armings.iter().any(|arming| arming.arm == *arm) {
+                continue;
+            }
+            let id = format!("0000-{arm}");
+            let kernel = self.kernel(arm)?;
+            let task = self.progress.task(format!("detectors {arm}"), 0);
+            task.set(0, "a lockup made on purpose");
+            let arming = arming::prove(
+                arm,
+                kernel.record.key.as_str(),
+                &run.dir().trial(&id),
+                &self.machine(&id, kernel, run.dir().initramfs("idle")),
+                symbols(kernel)?,
+                Duration::from_secs(u64::from(self.campaign.policy.boot_deadline_seconds)),
+            )?;
+            task.finish(arming.to_string());
+            run.record_arming(&arming)?;
+            records.armings.push(arming);
+        }
+        Ok(())
+    }
+
+    fn kernel(&self, arm: &str) -> Result<&BuiltKernel> {
+        let found = self.kernels.iter().find(|(name, _)| name == arm);
+        let (_, kernel) = found.context("the scheduler names arms of the campaign")?;
+        Ok(kernel)
+    }
+
+    fn machine<'b>(&'b self, id: &'b str, kernel: &BuiltKernel, initramfs: PathBuf) -> Machine<'b> {
+        Machine {
+            name: id,
+            guest: &self.campaign.guest,
+            acceleration: self.acceleration.acceleration,
+            kernel: kernel.bzimage.clone(),
+            initramfs,
+            cmdline: Vec::new(),
+            ports: Ports::Files,
         }
     }
 
@@ -304,26 +369,15 @@ impl<'a> Session<'a> {
             .unwrap_or(0)
             + 1;
         let id = format!("{number:04}-{arm}");
-        let (_, kernel) = self
-            .kernels
-            .iter()
-            .find(|(name, _)| name == arm)
-            .context("the scheduler names arms of the campaign")?;
+        let kernel = self.kernel(arm)?;
         let spec = TrialSpec {
             id: id.clone(),
             number,
             arm: arm.to_owned(),
             build: kernel.record.key.as_str().to_owned(),
             dir: run.dir().trial(&id),
-            machine: Machine {
-                name: &id,
-                guest: &self.campaign.guest,
-                acceleration: self.acceleration.acceleration,
-                kernel: kernel.bzimage.clone(),
-                initramfs: run.dir().initramfs("load"),
-                cmdline: Vec::new(),
-                ports: Ports::Files,
-            },
+            machine: self.machine(&id, kernel, run.dir().initramfs("load")),
+            symbols: symbols(kernel)?,
             signature: &self.campaign.signature,
             policy: &self.campaign.policy,
         };
@@ -352,8 +406,8 @@ impl<'a> Session<'a> {
     }
 
     /// Where the campaign stands, in a line.
-    fn outlook(&self, records: &[TrialRecord]) -> String {
-        let verdict = verdict::judge(self.campaign, records);
+    fn outlook(&self, records: &Records) -> String {
+        let verdict = verdict::judge(self.campaign, &records.armings, &records.trials);
         let arms: Vec<String> = verdict
             .arms
             .iter()

@@ -97,6 +97,11 @@ impl Scanner {
         })
     }
 
+    /// The most severe report so far, fatal or not.
+    pub fn worst_report(&self) -> Option<&Report> {
+        self.reader.reports.get(self.reader.worst?)
+    }
+
     /// Whether every side of a known bug was seen: it is proven, nothing can change that.
     pub fn target_complete(&self) -> bool {
         self.reader

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::seen::Seen;
 use super::stack::Stack;
 use super::waits::Graph;
 
@@ -14,6 +15,8 @@ pub struct Findings {
     pub stuck: Vec<Stuck>,
     /// Who waits for whom.
     pub graph: Graph,
+    /// What was seen of a known bug; absent when nothing is stuck.
+    pub signature: Option<Seen>,
     /// Host milliseconds since QEMU's start when this was decided.
     pub at_ms: u64,
     /// How well it was watched.
@@ -79,4 +82,48 @@ pub struct Watch {
     pub looks: u64,
     /// Longest time between two samples, in milliseconds.
     pub longest_gap_ms: u64,
+}
+
+impl std::fmt::Display for Stuck {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kind = match self.kind {
+            Kind::HardLockup => "hard lockup",
+            Kind::SoftLockup => "soft lockup",
+        };
+        let place = self.stack.frames.first().map(ToString::to_string);
+        write!(
+            f,
+            "{kind} of CPU {} in {}",
+            self.cpu.unwrap_or(self.vcpu),
+            place.as_deref().unwrap_or("an unknown place")
+        )?;
+        match self.cpu_time_ms {
+            Some(ms) => write!(f, ", {:.1} s of CPU time", ms as f64 / 1000.0),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::fmt::Display for Findings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.stuck.is_empty() {
+            return self.state.fmt(f);
+        }
+        let all: Vec<String> = self.stuck.iter().map(Stuck::to_string).collect();
+        f.write_str(&all.join("; "))
+    }
+}
+
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Unwatched => "not watched",
+            Self::Booting => "no kernel runs yet",
+            Self::Moving => "the kernel runs, no vCPU is stuck",
+            Self::Idle => "every vCPU waits for an interrupt",
+            Self::Stopped => "every vCPU is halted with interrupts off",
+            Self::Stuck => "vCPUs are stuck",
+            Self::NotRunning => "QEMU does not run the guest",
+        })
+    }
 }

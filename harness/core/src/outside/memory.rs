@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
@@ -35,21 +36,43 @@ pub struct Chunk {
     pub bytes: String,
 }
 
-/// Bytes that are read at once: what a walk along a stack needs next is nearby.
+/// Bytes of a chunk that a [`Recorder`] keeps.
 const BLOCK_BYTES: u64 = 256;
+/// Bytes that are read of the guest at once: a request takes its time whatever its size, and what a
+/// walk along a stack needs next is nearby. Never crosses a page.
+const SPAN_BYTES: u64 = 1024;
 
 /// Keeps every block that was read of another memory, so that a look reads nothing twice and can be
 /// repeated without the guest.
 pub struct Recorder<'a> {
     inner: &'a dyn Memory,
+    code: &'a Code,
     blocks: RefCell<BTreeMap<u64, Option<Vec<u8>>>>,
 }
 
+/// Blocks of the kernel's code, which stay as they are from one look to the next.
+#[derive(Debug, Default)]
+pub struct Code {
+    text: Range<u64>,
+    blocks: RefCell<BTreeMap<u64, Vec<u8>>>,
+}
+
+impl Code {
+    /// Nothing read yet of the code in these addresses.
+    pub fn new(text: Range<u64>) -> Self {
+        Self {
+            text,
+            blocks: RefCell::default(),
+        }
+    }
+}
+
 impl<'a> Recorder<'a> {
-    /// Records reads of `inner`.
-    pub fn new(inner: &'a dyn Memory) -> Self {
+    /// Records reads of `inner`, except for code that was read before.
+    pub fn new(inner: &'a dyn Memory, code: &'a Code) -> Self {
         Self {
             inner,
+            code,
             blocks: RefCell::default(),
         }
     }
@@ -64,18 +87,42 @@ impl<'a> Recorder<'a> {
             })
             .collect()
     }
+
+    fn block(&self, at: u64) -> Option<Vec<u8>> {
+        if let Some(bytes) = self.code.blocks.borrow().get(&at) {
+            return Some(bytes.clone());
+        }
+        if let Some(known) = self.blocks.borrow().get(&at) {
+            return known.clone();
+        }
+        let first = at - at % SPAN_BYTES;
+        let mut span = vec![0; SPAN_BYTES as usize];
+        if self.inner.read(first, &mut span) {
+            for (block, bytes) in (first..)
+                .step_by(BLOCK_BYTES as usize)
+                .zip(span.chunks(BLOCK_BYTES as usize))
+            {
+                self.keep(block, Some(bytes.to_vec()));
+            }
+        } else {
+            let mut bytes = vec![0; BLOCK_BYTES as usize];
+            let read = self.inner.read(at, &mut bytes);
+            self.keep(at, read.then_some(bytes));
+        }
+        self.blocks.borrow().get(&at).cloned().flatten()
+    }
+
+    fn keep(&self, at: u64, bytes: Option<Vec<u8>>) {
+        if let Some(bytes) = bytes.as_ref().filter(|_| self.code.text.contains(&at)) {
+            self.code.blocks.borrow_mut().insert(at, bytes.clone());
+        }
+        self.blocks.borrow_mut().insert(at, bytes);
+    }
 }
 
 impl Memory for Recorder<'_> {
     fn read(&self, at: u64, buffer: &mut [u8]) -> bool {
-        read_by_blocks(at, buffer, |block| {
-            let mut blocks = self.blocks.borrow_mut();
-            let bytes = blocks.entry(block).or_insert_with(|| {
-                let mut bytes = vec![0; BLOCK_BYTES as usize];
-                self.inner.read(block, &mut bytes).then_some(bytes)
-            });
-            bytes.clone()
-        })
+        read_by_blocks(at, buffer, |block| self.block(block))
     }
 }
 
@@ -163,19 +210,31 @@ mod tests {
     #[test]
     fn what_was_read_is_read_once_and_can_be_read_again_without_the_guest() {
         let inner = Counting(RefCell::default());
-        let recorder = Recorder::new(&inner);
+        let code = Code::default();
+        let recorder = Recorder::new(&inner, &code);
         assert_eq!(recorder.word(0x10fc), Some(0x0302_0100_fffe_fdfc));
-        assert_eq!(recorder.word(0x1100), recorder.word(0x1100));
+        assert_eq!(recorder.word(0x1100), recorder.word(0x1300));
+        assert_eq!(*inner.0.borrow(), [0x1000]);
         assert_eq!(recorder.word(0x1ffc), None, "the second half is not there");
         assert_eq!(recorder.word(u64::MAX - 3), None, "no wrap around");
-        assert_eq!(
-            inner.0.borrow().iter().filter(|at| **at == 0x1100).count(),
-            1
-        );
         let recorded = Recorded::new(&recorder.into_chunks());
         assert_eq!(recorded.word(0x10fc), Some(0x0302_0100_fffe_fdfc));
         assert_eq!(recorded.word(0x1ffc), None);
         assert_eq!(recorded.word(0x5000), None);
+    }
+
+    #[test]
+    fn code_is_read_by_the_first_look_only() {
+        let inner = Counting(RefCell::default());
+        let code = Code::new(0x1000..0x1400);
+        let first = Recorder::new(&inner, &code);
+        assert!(first.word(0x1000).is_some() && first.word(0x1800).is_some());
+        let second = Recorder::new(&inner, &code);
+        assert!(second.word(0x1200).is_some() && second.word(0x1800).is_some());
+        assert_eq!(*inner.0.borrow(), [0x1000, 0x1800, 0x1800]);
+        let mut recorded = Recorded::new(&first.into_chunks());
+        recorded.add(&second.into_chunks());
+        assert!(recorded.word(0x1200).is_some());
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! [`finding`].
 
 pub mod deadlock;
+pub mod detector;
 pub mod finding;
 pub mod kallsyms;
 pub mod lock;
@@ -21,3 +22,4 @@ pub mod symbols;
 pub mod unwind;
 pub mod wait_rules;
 pub mod waits;
+pub mod watch;

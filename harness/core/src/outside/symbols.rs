@@ -162,6 +162,12 @@ impl Symbols {
         self.init.contains(&address)
     }
 
+    /// Addresses of the kernel's own code.
+    pub fn text(&self) -> std::ops::Range<u64> {
+        let start = self.text.first().map_or(0, |(start, _)| *start);
+        start..self.text_end.max(start)
+    }
+
     /// Address of a symbol; for a per-CPU variable its offset in the per-CPU area.
     pub fn address(&self, name: &str) -> Option<u64> {
         self.by_name.get(name).copied()

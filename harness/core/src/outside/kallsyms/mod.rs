@@ -35,6 +35,8 @@ pub enum NotFound {
 const SEARCHED_BYTES: usize = 64 << 20;
 /// Bytes that are read at once.
 const STEP_BYTES: usize = 64 << 10;
+/// Granularity of KASLR: `CONFIG_PHYSICAL_ALIGN` is a multiple of 2 MiB on x86-64 (arch/x86/Kconfig).
+const KASLR_STEP_BYTES: u64 = 2 << 20;
 /// A page of guest memory: it is mapped as a whole or not at all.
 const PAGE_BYTES: usize = 4 << 10;
 
@@ -60,6 +62,23 @@ pub fn from_guest(idt_base: u64, memory: &dyn Memory) -> Result<Symbols, NotFoun
         searched = at + 1;
     }
     Err(error)
+}
+
+/// How far a running kernel lies from where a file says its symbols are (KASLR): what to give to
+/// [`Symbols::shifted`]. `None`: the file is not of this kernel, or the guest cannot be read.
+pub fn shift(symbols: &Symbols, idt_base: u64, memory: &dyn Memory) -> Option<u64> {
+    let entry = entry_code(idt_base, memory)?;
+    // The handler's names from v5.8 on, before that, and before that under KVM.
+    let names = [
+        "asm_exc_page_fault",
+        "page_fault",
+        "async_page_fault",
+        "trace_page_fault",
+    ];
+    let mut shifts = names
+        .iter()
+        .filter_map(|name| Some(entry.wrapping_sub(symbols.address(name)?)));
+    shifts.find(|by| by.is_multiple_of(KASLR_STEP_BYTES))
 }
 
 /// Finds the symbols in a kernel's image as it lies in memory from `base` on, before it is relocated.

@@ -1,0 +1,483 @@
+//! QEMU's monitor: QMP over a socket of its own, or through libvirt where that holds the socket.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use kverdict_core::outside::memory::Memory;
+use kverdict_core::outside::registers::{self, Registers};
+use kverdict_core::outside::sample::Vcpu;
+use qapi::qmp;
+use serde_json::{Value, json};
+use tempfile::NamedTempFile;
+use xshell::{Shell, cmd};
+
+/// A monitor that says nothing for so long is taken for dead. A busy guest delays answers by some
+/// ten milliseconds.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
+/// Longest answer that is read: registers of some hundred vCPUs take a megabyte.
+const ANSWER_BYTES_MAX: u64 = 64 << 20;
+
+/// A connection to one guest's monitor.
+pub struct Monitor {
+    wire: Wire,
+    threads: Vec<Thread>,
+    /// Names of events that came in, such as `SHUTDOWN`.
+    pub events: Vec<String>,
+}
+
+enum Wire {
+    Socket {
+        reader: BufReader<UnixStream>,
+        path: PathBuf,
+    },
+    Libvirt {
+        connect: Option<String>,
+        domain: String,
+    },
+}
+
+/// A vCPU and the host's thread that runs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Thread {
+    vcpu: u32,
+    id: Option<i64>,
+}
+
+impl Monitor {
+    /// Connects to a QMP socket. QEMU serves one client at a time and lets others wait.
+    ///
+    /// # Errors
+    /// When there is no socket, nobody answers, or something else than QEMU does.
+    pub fn connect(path: &Path) -> Result<Self> {
+        let what = || format!("QMP socket {}", path.display());
+        let stream = open_socket(path).with_context(what)?;
+        stream.set_read_timeout(Some(ANSWER_DEADLINE))?;
+        stream.set_write_timeout(Some(ANSWER_DEADLINE))?;
+        let mut wire = Wire::Socket {
+            reader: BufReader::new(stream),
+            path: path.to_owned(),
+        };
+        let greeting = wire.read_line().with_context(|| {
+            format!(
+                "{}: no greeting; another client may hold the socket (libvirt's own sockets: use --libvirt)",
+                path.display()
+            )
+        })?;
+        if serde_json::from_str::<qmp::QapiCapabilities>(&greeting).is_err() {
+            let shown: String = greeting.chars().take(80).collect();
+            bail!("{}: expected QEMU's greeting, found `{shown}`", what());
+        }
+        let mut monitor = Self {
+            wire,
+            threads: Vec::new(),
+            events: Vec::new(),
+        };
+        monitor
+            .execute(&qmp::qmp_capabilities { enable: None })
+            .with_context(what)?;
+        monitor.find_threads().with_context(what)?;
+        Ok(monitor)
+    }
+
+    /// Goes through libvirt, which holds its guests' sockets itself: each command is one call of
+    /// `virsh qemu-monitor-command`.
+    ///
+    /// # Errors
+    /// When virsh is missing, or there is no such running domain.
+    pub fn through_libvirt(connect: Option<String>, domain: &str) -> Result<Self> {
+        let mut monitor = Self {
+            wire: Wire::Libvirt {
+                connect,
+                domain: domain.to_owned(),
+            },
+            threads: Vec::new(),
+            events: Vec::new(),
+        };
+        monitor
+            .find_threads()
+            .with_context(|| format!("libvirt domain {domain}"))?;
+        Ok(monitor)
+    }
+
+    /// Runs a QMP command.
+    ///
+    /// # Errors
+    /// When QEMU refuses it, does not answer in time, or is gone.
+    pub fn execute<C: qmp::QmpCommand>(&mut self, command: &C) -> Result<C::Ok> {
+        let request = serde_json::to_string(&qapi::Execute::<&C>::from(command))?;
+        let answer = self
+            .answer(&request)
+            .with_context(|| format!("QMP command {}", C::NAME))?;
+        Ok(serde_json::from_value(answer)?)
+    }
+
+    /// Runs a command of the human monitor, as seen from `vcpu`.
+    ///
+    /// # Errors
+    /// As [`Monitor::execute`].
+    pub fn human(&mut self, line: &str, vcpu: Option<u32>) -> Result<String> {
+        self.execute(&qmp::human_monitor_command {
+            command_line: line.to_owned(),
+            cpu_index: vcpu.map(i64::from),
+        })
+    }
+
+    /// QEMU's run state, such as `running` or `paused`.
+    ///
+    /// # Errors
+    /// As [`Monitor::execute`].
+    pub fn run_state(&mut self) -> Result<String> {
+        let info = self.execute(&qmp::query_status {})?;
+        let state = serde_json::to_value(info)?;
+        Ok(state["status"].as_str().unwrap_or("unknown").to_owned())
+    }
+
+    /// Registers and CPU time of every vCPU.
+    ///
+    /// # Errors
+    /// As [`Monitor::execute`], or when the answer is not what QEMU prints.
+    pub fn vcpus(&mut self) -> Result<Vec<Vcpu>> {
+        let text = self.human("info registers -a", None)?;
+        let mut all: Vec<(u32, Registers)> = registers::parse(&text)?;
+        all.sort_by_key(|(index, _)| *index);
+        Ok(all
+            .into_iter()
+            .map(|(index, registers)| Vcpu {
+                index,
+                registers,
+                cpu_time_ns: self.cpu_time_ns(index),
+            })
+            .collect())
+    }
+
+    /// CPU time of the thread that runs a vCPU. `None` when one thread runs several of them
+    /// (TCG with `thread=single`), or when it cannot be seen from here.
+    fn cpu_time_ns(&self, vcpu: u32) -> Option<u64> {
+        let id = self.threads.iter().find(|thread| thread.vcpu == vcpu)?.id?;
+        if self
+            .threads
+            .iter()
+            .filter(|thread| thread.id == Some(id))
+            .count()
+            > 1
+        {
+            return None;
+        }
+        // The first figure is the time on a CPU in nanoseconds: Documentation/scheduler/sched-stats.rst.
+        let text = std::fs::read_to_string(format!("/proc/{id}/schedstat")).ok()?;
+        text.split_ascii_whitespace().next()?.parse().ok()
+    }
+
+    fn find_threads(&mut self) -> Result<()> {
+        let answer = self.answer(r#"{"execute":"query-cpus-fast"}"#)?;
+        let vcpus = answer.as_array().context("query-cpus-fast gave no list")?;
+        self.threads = vcpus
+            .iter()
+            .filter_map(|vcpu| {
+                Some(Thread {
+                    vcpu: u32::try_from(vcpu["cpu-index"].as_u64()?).ok()?,
+                    id: vcpu["thread-id"].as_i64().filter(|id| is_vcpu_thread(*id)),
+                })
+            })
+            .collect();
+        Ok(())
+    }
+
+    fn answer(&mut self, request: &str) -> Result<Value> {
+        let mut line = self.wire.send(request)?;
+        loop {
+            let message: Value = serde_json::from_str(&line)
+                .map_err(|_| anyhow!("answer is no JSON: `{}`", head(&line)))?;
+            if let Some(event) = message.get("event") {
+                // Newer QEMUs have events that nobody here knows; they end nothing.
+                self.events
+                    .push(event.as_str().unwrap_or_default().to_owned());
+                line = self.wire.read_line()?;
+                continue;
+            }
+            if let Some(error) = message.get("error") {
+                bail!("{}", error["desc"].as_str().unwrap_or("refused"));
+            }
+            return message
+                .get("return")
+                .cloned()
+                .ok_or_else(|| anyhow!("neither answer nor error: `{}`", head(&line)));
+        }
+    }
+}
+
+fn head(line: &str) -> String {
+    line.chars().take(80).collect()
+}
+
+/// Whether a thread is one of a QEMU on this host: ids from another PID namespace are strangers here.
+fn is_vcpu_thread(id: i64) -> bool {
+    std::fs::read_to_string(format!("/proc/{id}/cmdline"))
+        .is_ok_and(|cmdline| cmdline.contains("qemu") || cmdline.contains("kvm"))
+}
+
+impl Wire {
+    fn send(&mut self, request: &str) -> Result<String> {
+        match self {
+            Self::Socket { reader, .. } => {
+                let stream = reader.get_mut();
+                stream.write_all(request.as_bytes())?;
+                stream.write_all(b"\n")?;
+                self.read_line()
+            }
+            Self::Libvirt { connect, domain } => {
+                let shell = Shell::new()?;
+                let uri = connect.iter().flat_map(|uri| ["--connect", uri.as_str()]);
+                let line = cmd!(
+                    shell,
+                    "virsh {uri...} qemu-monitor-command {domain} {request}"
+                )
+                .quiet()
+                .read()?;
+                Ok(line)
+            }
+        }
+    }
+
+    fn read_line(&mut self) -> Result<String> {
+        let Self::Socket { reader, path } = self else {
+            bail!("no answer");
+        };
+        let mut line = Vec::new();
+        let read = reader.take(ANSWER_BYTES_MAX).read_until(b'\n', &mut line);
+        match read {
+            Ok(0) => bail!("{}: QEMU closed the connection", path.display()),
+            Ok(_) if !line.ends_with(b"\n") => {
+                bail!("{}: QEMU's answer ends in the middle", path.display())
+            }
+            Ok(_) => Ok(String::from_utf8_lossy(&line).into_owned()),
+            Err(error) if is_timeout(&error) => bail!(
+                "{}: no answer within {} s",
+                path.display(),
+                ANSWER_DEADLINE.as_secs()
+            ),
+            Err(error) => Err(error).with_context(|| path.display().to_string()),
+        }
+    }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+    )
+}
+
+/// Connects to a Unix socket. Its path is limited to 107 bytes; through its folder's descriptor any
+/// path is short.
+///
+/// # Errors
+/// When there is none, or nobody listens.
+pub fn open_socket(path: &Path) -> io::Result<UnixStream> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let parent = if parent.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        parent
+    };
+    let folder = File::open(parent)?;
+    let short = format!("/proc/self/fd/{}", folder.as_raw_fd());
+    UnixStream::connect(Path::new(&short).join(name))
+}
+
+/// Guest memory as one vCPU's page table shows it.
+pub struct GuestMemory<'a> {
+    monitor: RefCell<&'a mut Monitor>,
+    vcpu: u32,
+    /// A file for QEMU to write to; `None`: it cannot, or nobody tried.
+    file: Option<NamedTempFile>,
+}
+
+impl<'a> GuestMemory<'a> {
+    /// Memory as seen by `vcpu`.
+    pub fn new(monitor: &'a mut Monitor, vcpu: u32) -> Self {
+        Self {
+            monitor: RefCell::new(monitor),
+            vcpu,
+            file: None,
+        }
+    }
+
+    /// The same for reads of many pages: QEMU writes them to a file, which is ten times as fast as
+    /// text. A QEMU that may not write there, such as libvirt's, is read by text after all.
+    pub fn in_bulk(monitor: &'a mut Monitor, vcpu: u32) -> Self {
+        Self {
+            file: NamedTempFile::new().ok(),
+            ..Self::new(monitor, vcpu)
+        }
+    }
+
+    fn read_by_file(&self, at: u64, buffer: &mut [u8]) -> Option<()> {
+        let path = self.file.as_ref()?.path();
+        // Not the crate's command: QEMU up to 9 takes addresses of the kernel's half as negative
+        // numbers only, newer ones take them as well.
+        let request = json!({"execute": "memsave", "arguments": {
+            "val": at as i64, "size": buffer.len(), "filename": path, "cpu-index": self.vcpu,
+        }});
+        let mut monitor = self.monitor.borrow_mut();
+        monitor.answer(&request.to_string()).ok()?;
+        File::open(path).ok()?.read_exact(buffer).ok()
+    }
+}
+
+/// Bytes asked for in one command: its answer is two to three times that.
+const READ_BYTES: usize = 64 << 10;
+
+impl Memory for GuestMemory<'_> {
+    fn read(&self, at: u64, buffer: &mut [u8]) -> bool {
+        if self.read_by_file(at, buffer).is_some() {
+            return true;
+        }
+        let mut monitor = self.monitor.borrow_mut();
+        let chunks = buffer.chunks_mut(READ_BYTES).enumerate();
+        for (number, chunk) in chunks {
+            let Some(at) = at.checked_add((number * READ_BYTES) as u64) else {
+                return false;
+            };
+            let (size, letter) = if chunk.len().is_multiple_of(8) {
+                (8, 'g')
+            } else {
+                (1, 'b')
+            };
+            let line = format!("x /{}x{letter} {at:#x}", chunk.len() / size);
+            let Ok(text) = monitor.human(&line, Some(self.vcpu)) else {
+                return false;
+            };
+            if !fill(chunk, size, &text) {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+/// Reads `ffffffff81000000: 0x48 0x8d ...` lines of words of `size` bytes; `false` unless they fill
+/// the buffer.
+fn fill(buffer: &mut [u8], size: usize, text: &str) -> bool {
+    let words = text
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .flat_map(|(_, words)| words.split_ascii_whitespace());
+    let mut filled = 0;
+    for (slot, word) in buffer.chunks_mut(size).zip(words) {
+        let digits = word.strip_prefix("0x").unwrap_or("?");
+        let Ok(value) = u64::from_str_radix(digits, 16) else {
+            return false;
+        };
+        slot.copy_from_slice(&value.to_le_bytes()[..size]);
+        filled += size;
+    }
+    filled == buffer.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener;
+
+    /// A QEMU that greets, then answers with these lines and closes the connection.
+    fn fake(lines: &'static [&'static str]) -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("qmp.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut requests = BufReader::new(stream.try_clone().unwrap());
+            for (number, line) in lines.iter().enumerate() {
+                if number > 0 {
+                    let _ = requests.read_line(&mut String::new());
+                }
+                // The other side may have left already, which is its right.
+                let _ = stream.write_all(line.as_bytes());
+            }
+        });
+        (dir, path)
+    }
+
+    const GREETING: &str = "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 0, \"minor\": 2, \"major\": 7}, \"package\": \"\"}, \"capabilities\": [\"oob\"]}}\r\n";
+    const OK: &str = "{\"return\": {}}\r\n";
+    const CPUS: &str = "{\"return\": [{\"cpu-index\": 0, \"thread-id\": 1}]}\r\n";
+
+    fn error_of(lines: &'static [&'static str]) -> String {
+        let (_dir, path) = fake(lines);
+        let result = Monitor::connect(&path).and_then(|mut monitor| monitor.run_state());
+        format!("{:#}", result.expect_err("must fail"))
+    }
+
+    #[test]
+    fn answers_come_through_events_that_nobody_knows() {
+        let (_dir, path) = fake(&[
+            GREETING,
+            OK,
+            CPUS,
+            "{\"event\": \"NEW_IN_QEMU_99\", \"data\": 1}\r\n{\"return\": {\"running\": true, \"singlestep\": false, \"status\": \"running\"}}\r\n",
+        ]);
+        let mut monitor = Monitor::connect(&path).unwrap();
+        assert_eq!(monitor.run_state().unwrap(), "running");
+        assert_eq!(monitor.events, ["NEW_IN_QEMU_99"]);
+        assert_eq!(monitor.cpu_time_ns(0), None, "process 1 is no QEMU");
+    }
+
+    #[test]
+    fn a_qemu_that_dies_or_babbles_is_an_error_with_the_sockets_name() {
+        for (lines, expected) in [
+            (&[][..], "closed the connection"),
+            (
+                &["SSH-2.0-OpenSSH\r\n"],
+                "expected QEMU's greeting, found `SSH-2.0",
+            ),
+            (&[GREETING, "{\"retu"], "ends in the middle"),
+            (&[GREETING, OK, CPUS, "{\"return\"}\r\n"], "no JSON"),
+            (&[GREETING, OK, CPUS, "[]\r\n"], "neither answer nor error"),
+            (
+                &[
+                    GREETING,
+                    OK,
+                    CPUS,
+                    "{\"error\": {\"class\": \"GenericError\", \"desc\": \"not now\"}}\r\n",
+                ],
+                "not now",
+            ),
+        ] {
+            let text = error_of(lines);
+            assert!(text.contains(expected), "{text}");
+        }
+        let text = format!(
+            "{:#}",
+            Monitor::connect(Path::new("no-such.sock")).err().unwrap()
+        );
+        assert!(text.contains("no-such.sock"), "{text}");
+    }
+
+    #[test]
+    fn memory_is_read_from_the_monitors_text() {
+        let mut bytes = [0; 3];
+        assert!(fill(
+            &mut bytes,
+            1,
+            "ffffffff81000000: 0x48 0x8d\r\nffffffff81000002: 0xff\r\n"
+        ));
+        assert_eq!(bytes, [0x48, 0x8d, 0xff]);
+        for bad in [
+            "",
+            "ffffffff81000000: 0x48 0x8d",
+            "Cannot access memory at address 0x0",
+            "a: 0x1 0x2 zz",
+        ] {
+            assert!(!fill(&mut bytes, 1, bad), "{bad}");
+        }
+    }
+}

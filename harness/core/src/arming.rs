@@ -1,0 +1,79 @@
+//! The proof that detectors work: a lockup made on purpose, once for each arm's kernel.
+
+use serde::{Deserialize, Serialize};
+
+/// What a lockup made on purpose showed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Arming {
+    /// Name of the arm.
+    pub arm: String,
+    /// Key of the kernel that was booted.
+    pub build: String,
+    /// How the lockup was made.
+    pub how: String,
+    /// Detectors that noticed it, in the order in which they did.
+    pub fired: Vec<Fired>,
+    /// Detectors that were waited for and stayed silent.
+    pub silent: Vec<String>,
+    /// Host milliseconds from the lockup to the end of the wait.
+    pub waited_ms: u64,
+    /// Why the lockup could not be made, if so.
+    pub trouble: Option<String>,
+}
+
+/// A detector that noticed the lockup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fired {
+    /// `outside` or `console`.
+    pub detector: String,
+    /// Host milliseconds from the lockup to its word.
+    pub after_ms: u64,
+    /// What it said.
+    pub what: String,
+}
+
+impl Arming {
+    /// Why this arm's survival would prove nothing; `None`: a detector works on it.
+    pub fn doubt(&self) -> Option<String> {
+        if !self.fired.is_empty() {
+            return None;
+        }
+        Some(match &self.trouble {
+            Some(trouble) => format!(
+                "`{}`: no lockup could be made on purpose, so that no detector is proven to work: {trouble}",
+                self.arm
+            ),
+            None => format!(
+                "`{}`: no detector noticed a lockup made on purpose within {:.0} s: what survives on it proves nothing",
+                self.arm,
+                self.waited_ms as f64 / 1000.0
+            ),
+        })
+    }
+}
+
+impl std::fmt::Display for Arming {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.arm, self.how)?;
+        if let Some(trouble) = &self.trouble {
+            return write!(f, ": {trouble}");
+        }
+        for fired in &self.fired {
+            let seconds = fired.after_ms as f64 / 1000.0;
+            write!(
+                f,
+                "; {} after {seconds:.1} s ({})",
+                fired.detector, fired.what
+            )?;
+        }
+        if !self.silent.is_empty() {
+            write!(
+                f,
+                "; silent for {:.0} s: {}",
+                self.waited_ms as f64 / 1000.0,
+                self.silent.join(", ")
+            )?;
+        }
+        Ok(())
+    }
+}
