@@ -3,8 +3,8 @@
 //!
 //! [`registers`] come in as [`sample`]s at short intervals. The [`detector`] finds vCPUs that burn
 //! CPU time in one place; at these a closer look is taken: [`unwind`] walks their stacks in guest
-//! [`memory`], [`symbols`] name them, and [`waits`] say who waits for whom. What comes of it is a
-//! [`finding`].
+//! [`memory`], [`symbols`] (or the kernel's own, [`kallsyms`]) name them, and [`waits`] say who waits
+//! for whom. What comes of it is a [`finding`].
 
 pub mod deadlock;
 pub mod detector;

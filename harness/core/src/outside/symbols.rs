@@ -229,4 +229,85 @@ mod tests {
         let error = Symbols::from_system_map("ffffffff81000000 T _text\n<html>\n").unwrap_err();
         assert_eq!((error.line, error.found.as_str()), (2, "<html>"));
     }
+
+    /// vmlinux in little: a section of code, one of data, and these symbols (name, section, address).
+    fn elf(symbols: &[(&str, u16, u64)]) -> Vec<u8> {
+        let words = |words: &[u64]| -> Vec<u8> {
+            words.iter().flat_map(|word| word.to_le_bytes()).collect()
+        };
+        let mut names = b"\0.text\0.data\0.symtab\0.strtab\0".to_vec();
+        let mut table = vec![0; 24];
+        for (name, section, address) in symbols {
+            table.extend((names.len() as u32).to_le_bytes());
+            table.extend([0x10, 0]);
+            table.extend(section.to_le_bytes());
+            table.extend(words(&[*address, 0]));
+            names.extend(name.bytes().chain([0]));
+        }
+        // Header of the file, then of five sections, then what is in the last two.
+        let (table_at, names_at) = (64 + 5 * 64, 64 + 5 * 64 + table.len() as u64);
+        let section = |name: u32, kind: u32, flags: u64, at: u64, size: usize, link: u32| {
+            let mut header = [name.to_le_bytes(), kind.to_le_bytes()].concat();
+            header.extend(words(&[flags, 0, at, size as u64]));
+            header.extend([link.to_le_bytes(), 1_u32.to_le_bytes()].concat());
+            header.extend(words(&[1, if kind == 2 { 24 } else { 0 }]));
+            header
+        };
+        let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0\x01\0\0\0".to_vec();
+        file.extend(words(&[0, 0, 64]));
+        file.extend(
+            [0_u32, 64 | 56 << 16, 64 << 16, 5 | 4 << 16]
+                .map(u32::to_le_bytes)
+                .concat(),
+        );
+        file.extend(section(0, 0, 0, 0, 0, 0));
+        file.extend(section(1, 1, 6, 64, 0, 0));
+        file.extend(section(7, 1, 3, 64, 0, 0));
+        file.extend(section(13, 2, 0, table_at, table.len(), 4));
+        file.extend(section(21, 3, 0, names_at, names.len(), 0));
+        [file, table, names].concat()
+    }
+
+    #[test]
+    fn vmlinux_has_its_functions_in_sections_of_code() {
+        let file = elf(&[
+            ("_text", 1, 0xffff_ffff_8100_0000),
+            ("schedule", 1, 0xffff_ffff_8100_0100),
+            ("_etext", 1, 0xffff_ffff_8100_0200),
+            ("init_task", 2, 0xffff_ffff_8200_0000),
+            ("cpu_stopper", 2, 0x16a40),
+        ]);
+        let symbols = Symbols::from_elf(&file).unwrap();
+        let place = symbols.place(0xffff_ffff_8100_0180).unwrap();
+        assert_eq!((place.symbol, place.offset), ("schedule", 0x80));
+        assert_eq!(symbols.place(0xffff_ffff_8200_0000), None);
+        assert_eq!(symbols.address("cpu_stopper"), Some(0x16a40));
+        let moved = symbols.shifted(0x0500_0000);
+        assert_eq!(moved.address("init_task"), Some(0xffff_ffff_8700_0000));
+        assert_eq!(moved.address("cpu_stopper"), Some(0x16a40));
+        let place = moved.place(0xffff_ffff_8600_0180).unwrap();
+        assert_eq!((place.symbol, place.offset), ("schedule", 0x80));
+        assert!(!moved.is_text(0xffff_ffff_8100_0180));
+    }
+
+    #[test]
+    fn files_that_are_no_kernel_are_refused() {
+        assert!(matches!(
+            Symbols::from_elf(b"\x7fELF"),
+            Err(BadElf::Format(_))
+        ));
+        assert!(matches!(
+            Symbols::from_elf(&[0; 100]),
+            Err(BadElf::Format(_))
+        ));
+        let stripped = elf(&[("init_task", 2, 0xffff_ffff_8200_0000)]);
+        assert!(matches!(
+            Symbols::from_elf(&stripped),
+            Err(BadElf::Stripped)
+        ));
+        let whole = elf(&[("schedule", 1, 0xffff_ffff_8100_0100)]);
+        for end in 0..whole.len() {
+            let _ = Symbols::from_elf(&whole[..end]);
+        }
+    }
 }

@@ -125,45 +125,61 @@ impl<'a> Tables<'a> {
     }
 }
 
+/// Most tables that look like markers and are tried: each costs a search for the names before it.
+const MARKERS_TRIED: usize = 64;
+
 /// Looks for the markers before the tokens: where each 256th name begins, in numbers of 32 bits
 /// (from 4.20 on) or 64.
 fn find_names(bytes: &[u8], tokens: &Tokens) -> Option<Names> {
     let last = tokens.place.start / ALIGNMENT;
     let first = last.saturating_sub(MARKERS_DISTANCE / ALIGNMENT);
-    (first..last).rev().find_map(|number| {
-        let at = number * ALIGNMENT;
-        names_before(bytes, at, 4, tokens).or_else(|| names_before(bytes, at, 8, tokens))
-    })
+    let places = (first..last).rev().map(|number| number * ALIGNMENT);
+    let markers = places.flat_map(|at| {
+        let widths = [4, 8].into_iter();
+        widths.filter_map(move |width| Markers::at(bytes, at, width, tokens.place.start))
+    });
+    let mut tried = markers.take(MARKERS_TRIED);
+    tried.find_map(|markers| markers.names(bytes))
 }
 
-/// The names before markers of this width, if there are markers.
-fn names_before(bytes: &[u8], markers: usize, width: usize, tokens: &Tokens) -> Option<Names> {
-    let marker = |number: usize| {
-        let at = markers + number * width;
-        let inside = at + width <= tokens.place.start;
-        let value = match width {
-            4 => u64::from(u32_at(bytes, at)?),
-            _ => u64_at(bytes, at)?,
+/// What looks like a table of markers.
+struct Markers {
+    start: usize,
+    offsets: Vec<usize>,
+}
+
+impl Markers {
+    /// Markers of this width that begin at `start` and end before `end`: from 0 on they grow by what
+    /// 256 names can take.
+    fn at(bytes: &[u8], start: usize, width: usize, end: usize) -> Option<Self> {
+        let marker = |number: usize| {
+            let at = start + number * width;
+            let value = match width {
+                4 => u64::from(u32_at(bytes, at)?),
+                _ => u64_at(bytes, at)?,
+            };
+            (at + width <= end).then_some(value as usize)
         };
-        inside.then_some(value as usize)
-    };
-    if marker(0)? != 0 {
-        return None;
-    }
-    let mut last = (0, 0);
-    for number in 1..SYMBOLS_MAX / MARKED {
-        let Some(offset) = marker(number) else { break };
-        let distance = offset.wrapping_sub(last.1);
-        if !(2 * MARKED..MARKED * NAME_BYTES_MAX).contains(&distance) {
-            break;
+        let mut offsets = vec![marker(0).filter(|first| *first == 0)?];
+        for number in 1..SYMBOLS_MAX / MARKED {
+            let last = offsets.last().copied().unwrap_or(0);
+            let next = marker(number).filter(|offset| {
+                let distance = offset.wrapping_sub(last);
+                (2 * MARKED..MARKED * NAME_BYTES_MAX).contains(&distance)
+            });
+            let Some(next) = next else { break };
+            offsets.push(next);
         }
-        last = (number, offset);
+        (offsets.len() * MARKED >= SYMBOLS_MIN).then_some(Self { start, offsets })
     }
-    // What follows the markers may look like another one.
-    let runs = [last.0, last.0.saturating_sub(1)];
-    runs.into_iter()
-        .filter(|number| number * MARKED >= SYMBOLS_MIN)
-        .find_map(|number| names_with(bytes, markers, number, marker(number)?))
+
+    /// The names before them. What follows the markers may look like one more.
+    fn names(&self, bytes: &[u8]) -> Option<Names> {
+        let last = self.offsets.len() - 1;
+        let lasts = [Some(last), last.checked_sub(1)];
+        let mut lasts = lasts.into_iter().flatten();
+        lasts.find_map(|last| names_with(bytes, self.start, last, self.offsets[last]))
+    }
 }
 
 /// The names that end at the markers, the last of which has this number and is at this offset.

@@ -2,7 +2,7 @@
 
 use super::super::stack::{End, Origin};
 use super::code::{self, Call};
-use super::saved::{self, is_kernel};
+use super::saved::{self, Saved, is_kernel};
 use super::{Context, FRAMES_MAX, Outcome, STACK_BYTES, WORD, Walk, names};
 
 /// How far a function without a frame may have pushed before it called, or was interrupted.
@@ -11,6 +11,9 @@ const FRAMELESS_BYTES: u64 = 64;
 impl Walk<'_> {
     /// Follows the chain of a context; `None` when it has none.
     pub(super) fn chain(&mut self, context: Context) -> Option<Outcome> {
+        if let Some(outcome) = self.just_entered(context) {
+            return Some(outcome);
+        }
         if let Some((slot, address)) = self.frameless_caller(context) {
             self.seen.insert(slot);
             self.push(address, slot + WORD, Origin::Chained);
@@ -78,6 +81,26 @@ impl Walk<'_> {
     fn encoded(&self, record: u64) -> Option<Outcome> {
         let at = (record & 1 == 1 && is_kernel(record)).then_some(record - 1)?;
         saved::read(self.memory, self.symbols, at).map(Outcome::Interrupted)
+    }
+
+    /// The context that was interrupted so shortly before that the entry code, which has no frame, has
+    /// called nothing yet, and may not have saved the frame pointer.
+    fn just_entered(&self, context: Context) -> Option<Outcome> {
+        let place = self.symbols.place(context.rip)?;
+        if code::prologue(self.memory, place.start).is_some() {
+            return None;
+        }
+        let mut slots = (0..=saved::TO_PUSHED).step_by(WORD as usize);
+        slots.find_map(|up| {
+            let slot = context.rsp.checked_add(up)?;
+            let saved = saved::pushed(self.memory, self.symbols, slot)?;
+            let saved_rbp = slot.checked_sub(saved::TO_PUSHED - saved::TO_RBP)?;
+            let rbp = match saved_rbp >= context.rsp {
+                true => self.memory.word(saved_rbp)?,
+                false => context.rbp,
+            };
+            Some(Outcome::Interrupted(Saved { rbp, ..saved }))
+        })
     }
 
     /// The return address of a function that has no frame, not yet, or no more: it lies at the end

@@ -3,19 +3,13 @@
 use super::super::memory::Memory;
 use super::super::symbols::Symbols;
 
-/// Offsets into `struct pt_regs`: `arch/x86/include/asm/ptrace.h`, the same since before 3.10.
-mod offset {
-    pub const RBP: u64 = 0x20;
-    pub const RIP: u64 = 0x80;
-    pub const END: u64 = 0xa8;
-}
-
-/// How far saved registers reach: from the first to behind the last.
-pub const LENGTH: u64 = offset::END;
-/// From saved registers to what the CPU itself pushed.
-pub const TO_PUSHED: u64 = offset::RIP;
+/// From saved registers, `struct pt_regs` in `arch/x86/include/asm/ptrace.h` (the same since before
+/// 3.10), to what the CPU itself pushed.
+pub const TO_PUSHED: u64 = 0x80;
 /// From saved registers to the saved frame pointer.
-pub const TO_RBP: u64 = offset::RBP;
+pub const TO_RBP: u64 = 0x20;
+/// What the CPU itself pushes: RIP, CS, RFLAGS, RSP, SS.
+const PUSHED_BYTES: u64 = 5 * 8;
 
 /// `__KERNEL_CS`, `arch/x86/include/asm/segment.h`.
 const KERNEL_CS: u64 = 0x10;
@@ -51,8 +45,14 @@ pub struct Saved {
 
 /// A whole `struct pt_regs` at an address; `None` when what is there does not look like one.
 pub fn read(memory: &dyn Memory, symbols: &Symbols, at: u64) -> Option<Saved> {
-    let pushed = at.checked_add(TO_PUSHED)?;
-    let word = |n: u64| memory.word(pushed.checked_add(n * 8)?);
+    let saved = pushed(memory, symbols, at.checked_add(TO_PUSHED)?)?;
+    let rbp = memory.word(at + TO_RBP)?;
+    Some(Saved { rbp, ..saved })
+}
+
+/// What the CPU itself pushed, at an address: all but the frame pointer, which is 0.
+pub fn pushed(memory: &dyn Memory, symbols: &Symbols, at: u64) -> Option<Saved> {
+    let word = |n: u64| memory.word(at.checked_add(n * 8)?);
     // The selector first: on most addresses this ends it.
     let cs = word(1)? & SELECTOR;
     let user = USER_CS.contains(&cs);
@@ -68,13 +68,12 @@ pub fn read(memory: &dyn Memory, symbols: &Symbols, at: u64) -> Option<Saved> {
     } else {
         KERNEL_SS.contains(&ss)
             && (symbols.is_text(rip) || is_module(rip))
-            && continues(at + LENGTH, rsp)
+            && continues(at + PUSHED_BYTES, rsp)
     };
-    let rbp = memory.word(at + TO_RBP)?;
     fits.then_some(Saved {
         rip,
         rsp,
-        rbp,
+        rbp: 0,
         user,
     })
 }

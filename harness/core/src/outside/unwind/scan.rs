@@ -1,7 +1,7 @@
 //! Return addresses on a stack without frame pointers: every word that a call can have left there.
 
 use super::super::stack::{End, Origin};
-use super::saved::{self, Saved};
+use super::saved;
 use super::{FRAMES_MAX, Outcome, STACK_BYTES, WORD, Walk};
 
 /// Most stacks that one context lies on: the task's, and one for interrupts.
@@ -32,7 +32,7 @@ impl Walk<'_> {
             else {
                 break;
             };
-            if let Some(saved) = self.pushed(slot) {
+            if let Some(saved) = saved::pushed(self.memory, self.symbols, slot) {
                 return Scan::Outcome(Outcome::Interrupted(saved));
             }
             if let Some(found) = self.scanned(slot, word, inner) {
@@ -68,15 +68,6 @@ impl Walk<'_> {
             frame.stack_low = left;
         }
         Some(Scan::Left(left))
-    }
-
-    /// Saved registers whose part that the CPU itself pushed begins here.
-    fn pushed(&self, slot: u64) -> Option<Saved> {
-        saved::read(
-            self.memory,
-            self.symbols,
-            slot.checked_sub(saved::TO_PUSHED)?,
-        )
     }
 }
 
