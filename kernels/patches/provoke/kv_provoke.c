@@ -12,6 +12,7 @@
 #include <linux/kthread.h>
 #include <linux/moduleparam.h>
 #include <linux/slab.h>
+#include <linux/smp.h>
 #include <linux/spinlock.h>
 #include <linux/stop_machine.h>
 
@@ -125,6 +126,18 @@ static int kv_stop(void *unused)
 	return stop_machine(kv_nothing, NULL, NULL);
 }
 
+static void kv_answer(void *unused)
+{
+}
+
+static int kv_call(void *unused)
+{
+	while (atomic_read(&kv_spins) == 0)
+		cpu_relax();
+	smp_call_function(kv_answer, NULL, 1);
+	return 0;
+}
+
 static int kv_start(int (*run)(void *), struct kv_job *job, unsigned int cpu)
 {
 	struct task_struct *task;
@@ -165,7 +178,7 @@ static int kv_set_abba(const char *text, const struct kernel_param *param)
 		return -ENOMEM;
 	if (sscanf(text, "%u %u", &cpus[0], &cpus[1]) != 2 || cpus[0] == cpus[1])
 		return -EINVAL;
-	for (side = 0; side < 2 && !err; side++) {
+	for (side = 0; side < 2; side++) {
 		spin_lock_init(&pair->locks[side]);
 		jobs[side].pair = pair;
 		jobs[side].side = side;
@@ -187,7 +200,8 @@ static int kv_set_long(const char *text, const struct kernel_param *param)
 	return kv_start(kv_long, job, cpu);
 }
 
-static int kv_set_stop(const char *text, const struct kernel_param *param)
+/* One CPU spins with interrupts off; another one does something that this keeps from ending. */
+static int kv_start_behind_spin(const char *text, int (*run)(void *))
 {
 	unsigned int cpu;
 	int err;
@@ -195,7 +209,17 @@ static int kv_set_stop(const char *text, const struct kernel_param *param)
 	if (sscanf(text, "%u", &cpu) != 1)
 		return -EINVAL;
 	err = kv_start(kv_hard, NULL, cpu);
-	return err ? err : kv_start(kv_stop, NULL, cpumask_any_but(cpu_online_mask, cpu));
+	return err ? err : kv_start(run, NULL, cpumask_any_but(cpu_online_mask, cpu));
+}
+
+static int kv_set_stop(const char *text, const struct kernel_param *param)
+{
+	return kv_start_behind_spin(text, kv_stop);
+}
+
+static int kv_set_call(const char *text, const struct kernel_param *param)
+{
+	return kv_start_behind_spin(text, kv_call);
 }
 
 #define KV_PARAMETER(name)						\
@@ -209,6 +233,7 @@ KV_PARAMETER(soft);
 KV_PARAMETER(abba);
 KV_PARAMETER(long);
 KV_PARAMETER(stop);
+KV_PARAMETER(call);
 
 /* Back to what moduleparam.h has for code that is built in. */
 #undef MODULE_PARAM_PREFIX

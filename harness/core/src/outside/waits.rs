@@ -9,7 +9,7 @@ use super::memory::Memory;
 use super::percpu::PerCpu;
 use super::polled::{Polled, polled, polled_by_caller};
 use super::registers::{Registers, hex, index};
-use super::stack::Stack;
+use super::stack::{End, Frame, Stack};
 use super::symbols::Symbols;
 use super::wait_rules::{LOCKS, Object, PerCpuLock, QUEUE_NODES, RULES, Rule, is_any};
 
@@ -380,6 +380,8 @@ impl<'a> Lookout<'a> {
         }
     }
 
+    /// Who has it cannot be a CPU that moves: it would have let go by now. Of those that are stuck,
+    /// waiters for the same lock are out, and one that alone keeps its address is it.
     fn lock_holder(&self, waiter: &Place<'_>, lock: Lock, word: Word) -> (Option<u32>, How) {
         if let Some(owner) = word.owner_cpu.filter(|cpu| self.numbers.contains(cpu)) {
             return (Some(owner), How::Memory);
@@ -438,10 +440,17 @@ fn the_only<'p, 'a: 'p>(mut places: impl Iterator<Item = &'p Place<'a>>) -> Opti
 
 impl Lookout<'_> {
     fn on_cpu_wait(&self, place: &Place<'_>, rule: &Rule) -> Option<Wait> {
+        // All of them, so that a record of what was read can answer for each.
+        let tasks: Vec<(u32, Option<u64>)> = self
+            .numbers
+            .iter()
+            .map(|cpu| (*cpu, self.per_cpu.current_task(*cpu)))
+            .collect();
         let running = |task: u64| {
-            let mut numbers = self.numbers.iter().copied();
-            numbers.find(|cpu| self.per_cpu.current_task(*cpu) == Some(task))
+            let here = tasks.iter().find(|(_, current)| *current == Some(task));
+            here.map(|(cpu, _)| *cpu)
         };
+        let some_are_unknown = tasks.iter().any(|(_, task)| task.is_none());
         let me = place.cpu.name();
         let flag = place.polled.iter().find(|polled| polled.base.is_some());
         if flag.is_some_and(|flag| flag.value == Some(0)) {
@@ -449,7 +458,7 @@ impl Lookout<'_> {
         }
         let (task, holder, how) = match flag.and_then(|flag| Some((flag.base?, flag.value))) {
             Some((task, Some(_))) => match running(task) {
-                None if self.some_task_is_unknown() => (Some(task), None, How::Unknown),
+                None if some_are_unknown => (Some(task), None, How::Unknown),
                 holder => (Some(task), holder, How::Memory),
             },
             // Without the flag's value it is not known whether it still waits.
@@ -474,14 +483,6 @@ impl Lookout<'_> {
         })
     }
 
-    fn some_task_is_unknown(&self) -> bool {
-        let mut tasks = self
-            .numbers
-            .iter()
-            .map(|cpu| self.per_cpu.current_task(*cpu));
-        tasks.any(|task| task.is_none())
-    }
-
     fn on_cpu_name(&self, task: Option<u64>, holder: Option<u32>) -> String {
         let stopper = self
             .numbers
@@ -497,6 +498,15 @@ impl Lookout<'_> {
 
 // Stoppers.
 
+/// Whether every function of a stack is known, from the first to the last.
+fn is_whole(stack: &Stack) -> bool {
+    let ends = match stack.end {
+        End::UserSpace | End::Complete => true,
+        End::Broken | End::Loop | End::TooLong => false,
+    };
+    ends && stack.frames.iter().all(Frame::is_sure)
+}
+
 /// `struct multi_stop_data`, as far as it is read; the same since 3.0.
 struct StopData {
     /// What is run.
@@ -510,65 +520,94 @@ struct StopData {
 /// Where the members are.
 const STOP_THREADS: u64 = 0x10;
 const STOP_STATE: u64 = 0x20;
+/// `MULTI_STOP_EXIT`.
+const STOP_LAST_STATE: u32 = 4;
 /// `src_cpu` of `struct migration_swap_arg`; `dst_cpu` follows.
 const SWAP_CPUS: u64 = 0x10;
 
 impl Lookout<'_> {
-    /// The state that it polls.
-    fn stop_state<'p>(&self, place: &'p Place<'_>) -> Option<&'p Polled> {
-        let mut polled = place.polled.iter();
-        polled.find(|polled| {
-            polled.base.map(|base| base.wrapping_add(STOP_STATE)) == Some(polled.address)
+    /// Where the data is that all stoppers of one call share: the base of the state that it polls,
+    /// or, where the poll cannot be seen, a kept register that points to such data.
+    fn shared_data(&self, place: &Place<'_>) -> Option<u64> {
+        let states = place
+            .polled
+            .iter()
+            .filter_map(|polled| Some((polled.base?, polled.address)));
+        let mut polled = states.filter(|(base, at)| base.wrapping_add(STOP_STATE) == *at);
+        let kept = || {
+            let registers = place.cpu.registers.callee_saved().into_iter();
+            registers
+                .filter(|at| at & KERNEL_HALF != 0)
+                .find(|at| self.looks_shared(*at))
+        };
+        polled.next().map(|(base, _)| base).or_else(kept)
+    }
+
+    fn looks_shared(&self, at: u64) -> bool {
+        let state = self.scene.memory.half_word(at.wrapping_add(STOP_STATE));
+        self.stop_data(at).is_some_and(|data| {
+            let function = self.scene.symbols.place(data.function);
+            function.is_some_and(|function| function.offset == 0)
+                && (1..=self.numbers.len()).contains(&(data.threads as usize))
+                && state.is_some_and(|state| state <= STOP_LAST_STATE)
         })
     }
 
     fn stop_data(&self, at: u64) -> Option<StopData> {
         Some(StopData {
             function: self.scene.memory.word(at)?,
-            argument: self.scene.memory.word(at + 8)?,
-            threads: self.scene.memory.half_word(at + STOP_THREADS)?,
+            argument: self.scene.memory.word(at.wrapping_add(8))?,
+            threads: self.scene.memory.half_word(at.wrapping_add(STOP_THREADS))?,
         })
     }
 
     fn stopper_waits(&self, place: &Place<'_>, rule: &'static Rule) -> Vec<Wait> {
-        let state = self.stop_state(place);
-        let data = state.and_then(|state| self.stop_data(state.base?));
-        let (missing, how) = self.missing_stoppers(place, rule, data.as_ref());
+        let shared = self.shared_data(place);
+        let data = shared.and_then(|at| self.stop_data(at));
+        let state = shared.map(|at| at.wrapping_add(STOP_STATE));
         let function = data
             .as_ref()
             .and_then(|data| self.scene.symbols.place(data.function))
             .map_or(String::new(), |place| format!(" for {}()", place.symbol));
-        let wait = |holder: Option<u32>| Wait {
+        let wait = |holder: Option<u32>, how| Wait {
             cpu: place.cpu.name(),
             rule: rule.id.to_owned(),
             what: match holder {
                 Some(cpu) => format!("the stopper of CPU {cpu} to come{function}"),
                 None => format!("another stopper to come{function}"),
             },
-            address: state.map_or(0, |state| state.address),
-            value: state.and_then(|state| state.value),
+            address: state.unwrap_or(0),
+            value: state
+                .and_then(|at| self.scene.memory.half_word(at))
+                .map(u64::from),
             holder,
-            how: if holder.is_some() { how } else { How::Unknown },
+            how,
         };
+        let (missing, how) = self.missing_stoppers(shared, rule, data.as_ref());
         if missing.is_empty() {
-            return vec![wait(None)];
+            return vec![wait(None, How::Unknown)];
         }
-        missing.into_iter().map(|cpu| wait(Some(cpu))).collect()
+        let waits = missing.into_iter().map(|cpu| wait(Some(cpu), how));
+        waits.collect()
     }
 
     /// The stuck CPUs whose stoppers do not take part though they have to.
     fn missing_stoppers(
         &self,
-        place: &Place<'_>,
+        shared: Option<u64>,
         rule: &'static Rule,
         data: Option<&StopData>,
     ) -> (Vec<u32>, How) {
-        let state = self.stop_state(place).map(|state| state.address);
-        let is_there = |other: &Place<'_>| {
-            let same = self.stop_state(other).map(|state| state.address);
-            other.rule.is_some_and(|other| other.id == rule.id) && (same == state || same.is_none())
+        let is_there = |other: &&Place<'_>| {
+            let theirs = self.shared_data(other);
+            other.rule.is_some_and(|other| other.id == rule.id)
+                && (theirs == shared || theirs.is_none())
         };
-        let away = self.places.iter().filter(|other| !is_there(other));
+        // That something is not on a stack, only a whole stack shows.
+        let away = self
+            .places
+            .iter()
+            .filter(|other| is_whole(&other.cpu.stack) && !is_there(other));
         let away = away.map(|other| other.cpu.name());
         match data {
             Some(data) if data.threads as usize == self.numbers.len() => {
