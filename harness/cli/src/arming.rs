@@ -13,6 +13,7 @@ use crate::layout::TrialDir;
 use crate::outside::Outside;
 use crate::process::{self, Child, Interrupted, Job};
 use crate::qemu::{self, Machine};
+use crate::store;
 use crate::tail::Tail;
 
 /// A detector that has said nothing after so long is silent: an RCU stall takes 21 s by default, the
@@ -88,6 +89,10 @@ impl Proof {
             .args(machine.argv())
             .dir(dir.root())
             .log(dir.qemu_log());
+        store::replace(
+            &dir.qemu_argv(),
+            format!("{}\n", job.shell_line()).as_bytes(),
+        )?;
         Ok(Self {
             child: job.start()?,
             console: Tail::new(dir.console()),

@@ -120,6 +120,14 @@ impl TrialDir {
     pub fn vmcore(&self) -> PathBuf {
         self.root.join("vmcore")
     }
+    /// The same as QEMU writes it, until it is made readable.
+    pub fn flat_vmcore(&self) -> PathBuf {
+        self.root.join("vmcore.flat")
+    }
+    /// What is typed on the console.
+    pub fn console_input(&self) -> PathBuf {
+        self.root.join(CONSOLE_INPUT)
+    }
     /// The trial's record, as in the run's list of trials.
     pub fn record(&self) -> PathBuf {
         self.root.join("trial.json")

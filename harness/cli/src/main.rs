@@ -20,6 +20,7 @@ mod reports;
 mod store;
 mod tail;
 mod trial;
+mod vmcore;
 
 use std::process::ExitCode;
 

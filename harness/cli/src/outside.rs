@@ -18,6 +18,7 @@ use qapi::qmp;
 use crate::layout::{self, TrialDir};
 use crate::process;
 use crate::qmp::{GuestMemory, Monitor};
+use crate::vmcore;
 
 /// Between two samples. A lockup is burned CPU time of some 100 ms; more often would only cost more.
 pub const INTERVAL: Duration = Duration::from_millis(250);
@@ -25,6 +26,8 @@ pub const INTERVAL: Duration = Duration::from_millis(250);
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 /// What a guest has to say after it was asked comes within so long, even over a slow serial port.
 const SPEAK_TIME: Duration = Duration::from_secs(2);
+/// Between two keys typed on the console.
+const KEY_TIME: Duration = Duration::from_millis(200);
 /// Longest time for a dump of guest memory.
 const DUMP_DEADLINE: Duration = Duration::from_secs(600);
 
@@ -124,15 +127,17 @@ impl Outside {
         self.watcher.symbols()
     }
 
-    /// Asks a guest that is silent to print the stacks of its CPUs: SysRq-l by a break on its
-    /// serial console, then an NMI to every CPU. What it says comes on the console.
+    /// Asks a guest that is silent to print the stacks of its CPUs: SysRq-9, so that a quiet console
+    /// shows them, and SysRq-l by breaks on its serial console, then an NMI to every CPU. What it says
+    /// comes on the console.
     pub fn ask_to_speak(&mut self) {
         let dir = self.dir.clone();
         let Some(monitor) = self.monitor() else {
             return;
         };
         // A guest that cannot answer is a finding of its own, and the console shows it.
-        let _ = press_sysrq(monitor, &dir);
+        let _ = press_sysrq(monitor, &dir, b"9l");
+        let _ = std::fs::remove_file(dir.console_input());
         std::thread::sleep(SPEAK_TIME);
         let _ = monitor.execute(&qmp::inject_nmi {});
         std::thread::sleep(SPEAK_TIME);
@@ -143,9 +148,11 @@ impl Outside {
     /// # Errors
     /// When QEMU refuses, or does not finish in time.
     pub fn dump(&mut self) -> Result<()> {
-        let path = self.dir.vmcore();
+        let (flat, path) = (self.dir.flat_vmcore(), self.dir.vmcore());
         let monitor = self.monitor().context("QEMU's monitor is lost")?;
-        dump(monitor, &path)
+        dump(monitor, &flat)?;
+        vmcore::unflatten(&flat, &path)?;
+        Ok(std::fs::remove_file(&flat)?)
     }
 
     fn connect(&mut self) {
@@ -209,8 +216,8 @@ impl Outside {
 
 /// A break, then a letter: Documentation/admin-guide/sysrq.rst. The console's file has no input, so
 /// QEMU is told to go on with one that has a FIFO for it.
-fn press_sysrq(monitor: &mut Monitor, dir: &TrialDir) -> Result<()> {
-    let fifo = dir.root().join(layout::CONSOLE_INPUT);
+fn press_sysrq(monitor: &mut Monitor, dir: &TrialDir, keys: &[u8]) -> Result<()> {
+    let fifo = dir.console_input();
     rustix::fs::mkfifoat(
         rustix::fs::CWD,
         &fifo,
@@ -233,10 +240,14 @@ fn press_sysrq(monitor: &mut Monitor, dir: &TrialDir) -> Result<()> {
             },
         }),
     })?;
-    monitor.execute(&qmp::chardev_send_break {
-        id: "console".to_owned(),
-    })?;
-    input.write_all(b"l")?;
+    for key in keys {
+        monitor.execute(&qmp::chardev_send_break {
+            id: "console".to_owned(),
+        })?;
+        input.write_all(&[*key])?;
+        // The next break must not overtake the key on its way through the FIFO.
+        std::thread::sleep(KEY_TIME);
+    }
     Ok(())
 }
 

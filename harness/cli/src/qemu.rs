@@ -179,6 +179,9 @@ fn ports_to_files() -> Vec<String> {
         format!("socket,id=qmp,path={},server=on,wait=off", layout::QMP),
         "-mon".into(),
         "chardev=qmp,mode=control".into(),
+        // The kernel leaves VMCOREINFO here, without which crash and drgn cannot read a dump.
+        "-device".into(),
+        "vmcoreinfo".into(),
     ]);
     argv
 }

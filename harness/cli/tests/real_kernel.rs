@@ -135,6 +135,7 @@ fn t5_every_way_not_to_get_there_has_its_own_outcome() {
     ];
     for (from, to, outcome, word) in cases {
         let run = Verify::new()
+            .without_proof_of_detectors()
             .replace("max_trials_per_arm: 30", "max_trials_per_arm: 1")
             .replace(from, to)
             .run();
@@ -199,6 +200,7 @@ fn t6_the_agent_reports_and_its_words_are_kept() {
 #[ignore = "needs a built kernel"]
 fn t7_a_console_that_floods_is_cut_off() {
     let run = Verify::new()
+        .without_proof_of_detectors()
         .replace("accelerator: auto", "accelerator: tcg")
         .replace("max_trials_per_arm: 30", "max_trials_per_arm: 1")
         .with_fake_qemu("head -c 104857600 /dev/urandom > console.log; exec sleep 1000")
@@ -214,6 +216,7 @@ fn t7_a_console_that_floods_is_cut_off() {
 #[ignore = "needs a built kernel"]
 fn t8_a_qemu_that_fails_is_infrastructure() {
     let run = Verify::new()
+        .without_proof_of_detectors()
         .replace("accelerator: auto", "accelerator: tcg")
         .with_fake_qemu("echo 'cannot set up guest memory' >&2; exit 1")
         .run();
@@ -230,4 +233,127 @@ fn t8_a_qemu_that_fails_is_infrastructure() {
             "{record:#}"
         );
     }
+}
+
+/// The normal case in virtual machines: no detector in the guest is armed, and the console says
+/// nothing. The deadlock is found from outside, with both sides and the cycle between them.
+#[test]
+#[ignore = "boots real kernels"]
+fn t9_a_silent_deadlock_is_found_from_outside() {
+    let run = Verify::new()
+        .replace("    kernel.watchdog_thresh: 4 # seconds; the buddy detector needs two to three times this\n", "")
+        .replace("    kernel.hardlockup_all_cpu_backtrace: 1\n    kernel.softlockup_all_cpu_backtrace: 1\n", "")
+        .replace(
+            "- lpj=3000000",
+            "- nowatchdog\n    - rcupdate.rcu_cpu_stall_suppress=1\n    - quiet\n    - loglevel=1\n    - lpj=3000000",
+        )
+        .replace("min_control_lockups: 3", "min_control_lockups: 1")
+        .replace("alpha: 0.01", "alpha: 0.2")
+        .run();
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let report = run.report();
+    for arming in report["armings"].as_array().unwrap() {
+        let fired: Vec<&str> = arming["fired"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|fired| fired["detector"].as_str().unwrap())
+            .collect();
+        assert_eq!(fired, ["outside"], "{arming:#}");
+    }
+    let records = run.records();
+    let lockup = records
+        .iter()
+        .find(|one| one["signature"] == "target")
+        .unwrap();
+    assert_eq!(
+        lockup["console"]["reports"],
+        serde_json::json!([]),
+        "the console is silent"
+    );
+    assert_eq!(
+        lockup["outside"]["signature"]["proven"], true,
+        "{:#}",
+        lockup["outside"]
+    );
+    assert_eq!(lockup["outside"]["graph"]["cycle"]["proven"], true);
+    let evidence = report["evidence"]["text"].as_str().unwrap();
+    for words in [
+        "Deadlock, proven",
+        "stop_two_cpus()",
+        "cpu_stop_queue_work()",
+        "lock of the stopper of CPU",
+    ] {
+        assert!(evidence.contains(words), "{words}:\n{evidence}");
+    }
+    for survivor in records.iter().filter(|one| one["arm"] == "fixed") {
+        assert_eq!(
+            survivor["outside"]["stuck"],
+            serde_json::json!([]),
+            "a false alarm"
+        );
+    }
+    // What was stored says the same without the guest.
+    let id = lockup["id"].as_str().unwrap();
+    let build = run
+        .dir()
+        .join("builds")
+        .join(lockup["build"].as_str().unwrap());
+    let samples = run.dir().join("trials").join(id).join("vcpus.jsonl");
+    let symbols = build.join("System.map");
+    let paths = [samples.to_str().unwrap(), symbols.to_str().unwrap()];
+    let again = run.kverdict(&["diagnose", "--recorded", paths[0], "--symbols", paths[1]]);
+    assert_eq!(again.code, Some(1), "{}", again.stderr);
+    assert!(
+        again.stdout.contains("Deadlock, proven"),
+        "{}",
+        again.stdout
+    );
+}
+
+/// A guest that somebody else started: names come from its own memory, and nothing is stuck.
+#[test]
+#[ignore = "boots real kernels"]
+fn t10_any_guest_can_be_diagnosed_by_its_qmp_socket() {
+    let run = Verify::new()
+        .replace("load_seconds: 60", "load_seconds: 1")
+        .replace("max_trials_per_arm: 30", "max_trials_per_arm: 1")
+        .run();
+    let scratch = tempfile::tempdir().unwrap();
+    let socket = scratch.path().join("qmp.sock");
+    let kernel = run.records()[0]["build"].as_str().unwrap().to_owned();
+    let _guest = support::start_guest(&kernel, &run.dir().join("initramfs-idle.cpio"), &socket);
+    wait_until(Duration::from_secs(60), "the guest idles", || {
+        let diagnosis = run.kverdict(&[
+            "diagnose",
+            "--qmp",
+            socket.to_str().unwrap(),
+            "--seconds",
+            "2",
+            "--json",
+        ]);
+        let Ok(diagnosis) = serde_json::from_str::<serde_json::Value>(&diagnosis.stdout) else {
+            return false;
+        };
+        let cpus = diagnosis["cpus"].as_array().unwrap();
+        let idles = |cpu: &serde_json::Value| {
+            let frames = cpu["stack"]["frames"].as_array().unwrap();
+            frames.iter().any(|frame| frame["symbol"] == "do_idle")
+        };
+        assert_eq!(diagnosis["findings"]["stuck"], serde_json::json!([]));
+        cpus.len() == 4 && cpus.iter().all(idles)
+    });
+    let text = run.kverdict(&[
+        "diagnose",
+        "--qmp",
+        socket.to_str().unwrap(),
+        "--seconds",
+        "2",
+    ]);
+    assert_eq!(text.code, Some(0), "{}", text.stderr);
+    assert!(
+        text.stdout.contains("found in memory") && text.stdout.contains("Linux version 6.12"),
+        "{}",
+        text.stdout
+    );
 }

@@ -191,6 +191,10 @@ pub struct Policy {
     #[serde(default = "default_console_wait")]
     #[schemars(range(min = 0, max = 600))]
     pub console_wait_seconds: u32,
+    /// Lock up each arm's kernel once on purpose, to prove that detectors notice. Without that
+    /// proof no campaign is verified; leave it out only to see what trials do.
+    #[serde(default = "default_prove_detectors")]
+    pub prove_detectors: bool,
     /// Keep the memory of guests that are found stuck from outside, for crash or drgn.
     #[serde(default)]
     pub vmcore: bool,
@@ -219,6 +223,9 @@ fn default_shutdown_deadline() -> u32 {
 }
 fn default_silence() -> u32 {
     30
+}
+fn default_prove_detectors() -> bool {
+    true
 }
 fn default_console_wait() -> u32 {
     20

@@ -129,8 +129,16 @@ fn when_noticed(record: &TrialRecord) -> Option<String> {
     };
     let timing = &record.timing;
     (timing.outside_ms.is_some() || timing.console_ms.is_some()).then(|| {
+        let stopped = record.outside.stopped_ms();
+        let after = stopped.map_or(String::new(), |stopped| {
+            let after = record.outside.at_ms.saturating_sub(stopped);
+            format!(
+                " ({:.1} s after both sides were seen stopped)",
+                after as f64 / 1000.0
+            )
+        });
         format!(
-            "noticed from outside: {}, on the console: {}",
+            "noticed from outside: {}{after}, on the console: {}",
             seconds(timing.outside_ms),
             seconds(timing.console_ms)
         )

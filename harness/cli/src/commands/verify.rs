@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Args;
 use kverdict_core::campaign::{Arm, Campaign};
+use kverdict_core::catalogue::patch::PatchKind;
 use kverdict_core::outside::symbols::Symbols;
 use kverdict_core::protocol;
 use kverdict_core::record::TrialRecord;
@@ -156,12 +157,14 @@ fn check_names(file: &str, campaign: &Campaign, catalogue: &Catalogue) -> Result
         }
         for (list, patches) in [("apply", &arm.apply), ("revert", &arm.revert)] {
             for patch in patches {
-                if let Err(error) = catalogue.patch(patch) {
-                    problems.push(Problem::new(
-                        format!("arms.{name}.{list}"),
-                        format!("{error:#}"),
-                    ));
-                }
+                let text = match catalogue.patch(patch) {
+                    Err(error) => format!("{error:#}"),
+                    Ok(found) if found.kind == Some(PatchKind::Provoke) => format!(
+                        "`{patch}` makes CPUs get stuck on purpose: it proves detectors, and no arm may carry it"
+                    ),
+                    Ok(_) => continue,
+                };
+                problems.push(Problem::new(format!("arms.{name}.{list}"), text));
             }
         }
     }
@@ -320,6 +323,9 @@ impl<'a> Session<'a> {
     /// A silent guest proves nothing unless something would have spoken: each arm's kernel is locked
     /// up once on purpose.
     fn prove_detectors(&self, run: &mut Run, records: &mut Records) -> Result<()> {
+        if !self.campaign.policy.prove_detectors {
+            return Ok(());
+        }
         for arm in self.campaign.arms.keys() {
             if records.armings.iter().any(|arming| arming.arm == *arm) {
                 continue;

@@ -48,6 +48,11 @@ impl Verify {
         self
     }
 
+    /// For trials of guests that cannot be locked up on purpose, or where that would take time only.
+    pub fn without_proof_of_detectors(self) -> Self {
+        self.replace("policy:\n", "policy:\n  prove_detectors: false\n")
+    }
+
     /// Puts a shell script in QEMU's place, for what a real one does too seldom.
     pub fn with_fake_qemu(mut self, script: &str) -> Self {
         let bin = self.scratch.path().join("bin");
@@ -126,6 +131,42 @@ impl Verify {
         }
         command
     }
+}
+
+/// A guest that ends with the test.
+pub struct Guest(Child);
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts QEMU as a person would, with a kernel of the cache, by its key.
+pub fn start_guest(kernel: &str, initramfs: &Path, qmp: &Path) -> Guest {
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| Path::new(&std::env::var_os("HOME").unwrap()).join(".cache"));
+    let image = cache.join("kverdict/builds").join(kernel).join("bzImage");
+    let child = Command::new("qemu-system-x86_64")
+        .args(["-display", "none", "-smp", "4", "-m", "512", "-cpu", "max"])
+        .args([
+            "-append",
+            "console=ttyS0 rdinit=/init no_timer_check lpj=3000000",
+        ])
+        .arg("-kernel")
+        .arg(image)
+        .arg("-initrd")
+        .arg(initramfs)
+        .arg("-qmp")
+        .arg(format!("unix:{},server=on,wait=off", qmp.display()))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    Guest(child)
 }
 
 impl Run {

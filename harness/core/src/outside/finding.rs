@@ -23,6 +23,19 @@ pub struct Findings {
     pub watch: Watch,
 }
 
+impl Findings {
+    /// Host milliseconds since QEMU's start at which the last of the CPUs that matter was first seen
+    /// in its place: those of the cycle, or all that are stuck.
+    pub fn stopped_ms(&self) -> Option<u64> {
+        let cycle = self.graph.cycle.as_ref().map(|cycle| &cycle.cpus);
+        let matters = |stuck: &&Stuck| {
+            cycle.is_none_or(|cpus| cpus.contains(&stuck.cpu.unwrap_or(stuck.vcpu)))
+        };
+        let since = |stuck: &Stuck| stuck.since_ms;
+        self.stuck.iter().filter(matters).map(since).max()
+    }
+}
+
 /// What a guest as a whole does.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
