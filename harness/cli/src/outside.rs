@@ -143,15 +143,16 @@ impl Outside {
         std::thread::sleep(SPEAK_TIME);
     }
 
-    /// Writes the guest's memory, compressed, in the format that crash and drgn open.
+    /// Writes the guest's memory, compressed, in the format that crash and drgn open. `release` is what
+    /// the guest calls its kernel.
     ///
     /// # Errors
     /// When QEMU refuses, or does not finish in time.
-    pub fn dump(&mut self) -> Result<()> {
+    pub fn dump(&mut self, release: &str) -> Result<()> {
         let (flat, path) = (self.dir.flat_vmcore(), self.dir.vmcore());
         let monitor = self.monitor().context("QEMU's monitor is lost")?;
         dump(monitor, &flat)?;
-        vmcore::unflatten(&flat, &path)?;
+        vmcore::unflatten(&flat, &path, release)?;
         Ok(std::fs::remove_file(&flat)?)
     }
 

@@ -290,7 +290,9 @@ impl<'a> Watcher<'a> {
         };
         if self.spec.policy.vmcore && (silent || self.stuck_at.is_some()) {
             // A dump that fails is told by its absence and QEMU's log; the trial stands without.
-            let _ = self.outside.dump();
+            let _ = self
+                .outside
+                .dump(self.agent.release.as_deref().unwrap_or("unknown"));
         }
         if silent {
             self.outside.ask_to_speak();

@@ -1,8 +1,8 @@
 //! Dumps of guest memory in the form that crash and drgn open.
 //!
 //! QEMU writes kdump files in makedumpfile's flattened format: pieces with their places, for streams.
-//! It also leaves the system's name out of the header, without which libkdumpfile does not believe the
-//! architecture that stands there. Both are mended here. Formats: QEMU's include/sysemu/dump.h, and
+//! It also leaves the names of the system and its release out of the header, without which libkdumpfile
+//! does not believe the architecture that stands there (`uts_looks_sane` in its diskdump.c). Both are mended here. Formats: QEMU's include/sysemu/dump.h, and
 //! makedumpfile's IMPLEMENTATION.
 
 use std::fs::File;
@@ -16,16 +16,20 @@ const SIGNATURE: &[u8] = b"makedumpfile";
 const HEAD_BYTES: u64 = 4096;
 /// A piece beyond this is no piece: QEMU writes some pages at a time.
 const PIECE_BYTES_MAX: i64 = 1 << 30;
-/// Place of `utsname.sysname` in the header: behind an 8-byte signature and a 4-byte version.
-const SYSTEM_NAME_AT: u64 = 12;
-const SYSTEM_NAME: &[u8] = b"Linux";
+/// Place of `utsname` in the header: behind an 8-byte signature and a 4-byte version. Its fields of 65
+/// bytes are the system's name, the node's name, release, version, and machine.
+const UTSNAME_AT: u64 = 12;
+const UTSNAME_FIELD_BYTES: u64 = 65;
+const SYSTEM: u64 = 0;
+const RELEASE: u64 = 2;
+const VERSION: u64 = 3;
 
-/// Makes a regular kdump file of QEMU's flattened one.
+/// Makes a regular kdump file of QEMU's flattened one. `release` is what the guest calls its kernel.
 ///
 /// # Errors
 /// When `from` is no such file or is cut short, or `to` cannot be written; `to` is then gone.
-pub fn unflatten(from: &Path, to: &Path) -> Result<()> {
-    let done = write(from, to);
+pub fn unflatten(from: &Path, to: &Path, release: &str) -> Result<()> {
+    let done = write(from, to, release);
     if done.is_err() {
         // A half-written dump would only mislead.
         let _ = std::fs::remove_file(to);
@@ -33,7 +37,7 @@ pub fn unflatten(from: &Path, to: &Path) -> Result<()> {
     done.with_context(|| format!("cannot make {} of {}", to.display(), from.display()))
 }
 
-fn write(from: &Path, to: &Path) -> Result<()> {
+fn write(from: &Path, to: &Path, release: &str) -> Result<()> {
     let mut source = BufReader::new(File::open(from)?);
     let mut head = [0; SIGNATURE.len()];
     source.read_exact(&mut head)?;
@@ -48,8 +52,11 @@ fn write(from: &Path, to: &Path) -> Result<()> {
             bail!("the dump is cut short");
         }
     }
-    target.seek(SeekFrom::Start(SYSTEM_NAME_AT))?;
-    target.write_all(SYSTEM_NAME)?;
+    for (field, text) in [(SYSTEM, "Linux"), (RELEASE, release), (VERSION, "unknown")] {
+        target.seek(SeekFrom::Start(UTSNAME_AT + field * UTSNAME_FIELD_BYTES))?;
+        let length = text.len().min(UTSNAME_FIELD_BYTES as usize - 1);
+        target.write_all(&text.as_bytes()[..length])?;
+    }
     target.flush()?;
     Ok(())
 }
@@ -93,17 +100,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (from, to) = (dir.path().join("flat"), dir.path().join("vmcore"));
         std::fs::write(&from, bytes).unwrap();
-        let done = unflatten(&from, &to);
+        let done = unflatten(&from, &to, "6.12.117");
         assert_eq!(done.is_ok(), to.exists(), "whole or not at all");
         done.map(|()| std::fs::read(&to).unwrap())
     }
 
     #[test]
     fn pieces_come_to_their_places_in_any_order_and_the_system_gets_its_name() {
-        let bytes = flattened(&[(24, b"tail"), (0, b"KDUMP   \x06\0\0\0\0\0\0\0\0")], true);
+        let bytes = flattened(&[(400, b"tail"), (0, b"KDUMP   \x06\0\0\0")], true);
         let whole = result(&bytes).unwrap();
-        assert_eq!(&whole[..17], b"KDUMP   \x06\0\0\0Linux");
-        assert_eq!(&whole[24..], b"tail");
+        assert_eq!(&whole[..18], b"KDUMP   \x06\0\0\0Linux\0");
+        assert_eq!(&whole[142..151], b"6.12.117\0");
+        assert_eq!(&whole[400..], b"tail");
     }
 
     #[test]
