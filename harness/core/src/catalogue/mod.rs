@@ -4,6 +4,8 @@
 //! Texts come in as strings and problems go out as values; reading files and running tools is the
 //! program's part.
 
+pub mod apt_sources;
+pub mod boot_files;
 pub mod config;
 pub mod diff;
 pub mod fragment;
@@ -13,6 +15,7 @@ pub mod key;
 pub mod make_log;
 pub mod patch;
 mod problem;
+pub mod rpm_spec;
 
 pub use config::{Config, Unheld};
 pub use fragment::Fragment;

@@ -1,0 +1,225 @@
+//! rpm's macros, as far as kernel specs use them to name sources and patches.
+
+use std::collections::BTreeMap;
+
+/// A macro that expands to itself, or to one that does, is cut off here.
+const MAX_DEPTH: u32 = 40;
+/// Stands for the folder of the sources until a file's name is looked at.
+pub(super) const SOURCE_DIR: &str = "$RPM_SOURCE_DIR";
+
+/// Macros that are defined; one without a body is defined in a way that is not understood.
+#[derive(Debug, Default)]
+pub(super) struct Macros {
+    bodies: BTreeMap<String, Option<String>>,
+}
+
+impl Macros {
+    /// The macros that rpm and a distribution bring: what `514.el7` tells.
+    pub(super) fn of_release(release: &str) -> Self {
+        let mut macros = Self::default();
+        for (name, body) in [
+            ("_sourcedir", SOURCE_DIR),
+            ("_target_cpu", "x86_64"),
+            ("__patch", "patch"),
+            ("nil", ""),
+        ] {
+            macros.set(name, body);
+        }
+        for (mark, name) in [(".el", "rhel"), (".fc", "fedora")] {
+            let Some(at) = release.find(mark) else {
+                continue;
+            };
+            let dist = &release[at..];
+            let digits: String = dist[mark.len()..]
+                .chars()
+                .take_while(char::is_ascii_digit)
+                .collect();
+            macros.set("dist", dist);
+            macros.set(name, &digits);
+        }
+        macros
+    }
+
+    pub(super) fn set(&mut self, name: &str, body: &str) {
+        self.bodies.insert(name.to_owned(), Some(body.to_owned()));
+    }
+
+    /// Takes in a line that defines or undefines a macro.
+    pub(super) fn define(&mut self, line: &str, undecided: bool) {
+        let mut words = line.trim().splitn(3, char::is_whitespace);
+        let keyword = words.next().unwrap_or_default();
+        let name = words.next().unwrap_or_default().trim();
+        let body = words.next().unwrap_or_default().trim();
+        let (name, has_parameters) = match name.split_once('(') {
+            Some((name, _)) => (name, true),
+            None => (name, false),
+        };
+        let body = match keyword {
+            "%undefine" if !undecided => {
+                self.bodies.remove(name);
+                return;
+            }
+            "%bcond_with" => return self.set(&format!("with {name}"), "0"),
+            "%bcond_without" => return self.set(&format!("with {name}"), "1"),
+            "%bcond" => {
+                let value = self.expand(body).ok();
+                self.bodies.insert(format!("with {name}"), value);
+                return;
+            }
+            "%global" => self.expand(body).ok(),
+            _ => Some(body.to_owned()),
+        };
+        let body = body.filter(|_| !undecided && !has_parameters);
+        self.bodies.insert(name.to_owned(), body);
+    }
+
+    /// Replaces all macros of a text.
+    ///
+    /// # Errors
+    /// The macro that is not defined, or not understood.
+    pub(super) fn expand(&self, text: &str) -> Result<String, String> {
+        self.expand_at(text, 0)
+    }
+
+    fn expand_at(&self, text: &str, depth: u32) -> Result<String, String> {
+        if depth > MAX_DEPTH {
+            return Err(format!("`{text}` expands without end"));
+        }
+        let mut out = String::new();
+        let mut rest = text;
+        while let Some(at) = rest.find('%') {
+            out += &rest[..at];
+            let after = &rest[at + 1..];
+            let first = after.chars().next().unwrap_or(' ');
+            rest = match first {
+                '%' => {
+                    out.push('%');
+                    &after[1..]
+                }
+                '{' => {
+                    let Some(end) = closing_brace(after) else {
+                        return Err(format!("`%{after}` has no closing brace"));
+                    };
+                    out += &self.braced(&after[1..end], depth)?;
+                    &after[end + 1..]
+                }
+                '(' | '[' => return Err(format!("`%{after}` is not understood")),
+                c if c.is_ascii_alphabetic() || "_?!".contains(c) => {
+                    let end = after
+                        .find(|c: char| !c.is_ascii_alphanumeric() && !"_?!".contains(c))
+                        .unwrap_or(after.len());
+                    out += &self.braced(&after[..end], depth)?;
+                    &after[end..]
+                }
+                _ => {
+                    out.push('%');
+                    after
+                }
+            };
+        }
+        Ok(out + rest)
+    }
+
+    /// What stands between the braces: `name`, `?name`, `!?name:value`, `with name`.
+    fn braced(&self, inner: &str, depth: u32) -> Result<String, String> {
+        let bare = inner.trim_start_matches(['?', '!']);
+        let flags = &inner[..inner.len() - bare.len()];
+        let (name, value) = match bare.split_once(':') {
+            Some((name, value)) => (name, Some(value)),
+            None => (bare, None),
+        };
+        if let Some(option) = name.strip_prefix("with ").or(name.strip_prefix("without ")) {
+            return self.build_option(option.trim(), name.starts_with("without"));
+        }
+        if name == "expand" && flags.is_empty() {
+            return self.expand_at(value.unwrap_or_default(), depth + 1);
+        }
+        let known = self.bodies.get(name);
+        let wanted = flags.matches('!').count().is_multiple_of(2);
+        if flags.contains('?') {
+            return match (known.is_some() == wanted, value) {
+                (false, _) => Ok(String::new()),
+                (true, Some(value)) => self.expand_at(value, depth + 1),
+                (true, None) if wanted => self.body(name, known, depth),
+                (true, None) => Ok(String::new()),
+            };
+        }
+        self.body(name, known, depth)
+    }
+
+    fn body(
+        &self,
+        name: &str,
+        known: Option<&Option<String>>,
+        depth: u32,
+    ) -> Result<String, String> {
+        match known {
+            Some(Some(body)) => self.expand_at(body, depth + 1),
+            Some(None) => Err(format!(
+                "the macro `{name}` is defined in a way that is not understood"
+            )),
+            None => Err(format!("the macro `{name}` is not defined in the spec")),
+        }
+    }
+
+    fn build_option(&self, name: &str, negated: bool) -> Result<String, String> {
+        let is_on = match self.bodies.get(&format!("with {name}")) {
+            Some(Some(value)) => value.trim() != "0",
+            Some(None) => return Err(format!("the build option `{name}` is not understood")),
+            None => false,
+        };
+        Ok(u8::from(is_on != negated).to_string())
+    }
+}
+
+/// Where the brace that opens a text is closed.
+fn closing_brace(text: &str) -> Option<usize> {
+    let mut depth = 0;
+    for (at, c) in text.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return Some(at);
+        }
+    }
+    None
+}
+
+/// Whether a definition goes on in the next line.
+pub(super) fn has_open_brace(text: &str) -> bool {
+    text.matches('{').count() > text.matches('}').count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_forms_of_kernel_specs_expand() {
+        let mut macros = Macros::of_release("514.16.1.el7");
+        macros.set("version", "3.10.0");
+        macros.define("%define pkg %{version}-514%{?dist}", false);
+        macros.define(
+            "%define with_up %{?_without_up: 0} %{?!_without_up: 1}",
+            false,
+        );
+        macros.define("%bcond_without doc", false);
+        macros.define("%global shell %(uname)", false);
+        for (text, expected) in [
+            ("linux-%{pkg}.tar.xz", "linux-3.10.0-514.el7.tar.xz"),
+            ("%version%%%{?nope}%{!?nope:x%{rhel}}", "3.10.0%x7"),
+            ("%{with_up}", "  1"),
+            ("%{with doc}%{without doc}%{with nope}", "100"),
+        ] {
+            assert_eq!(macros.expand(text).as_deref(), Ok(expected), "{text}");
+        }
+        for text in ["%{nope}", "%{shell}", "%(ls)", "%{lua: x}", "%{open"] {
+            assert!(macros.expand(text).is_err(), "{text}");
+        }
+        macros.define("%define loop %{loop}", false);
+        assert!(macros.expand("%loop").unwrap_err().contains("without end"));
+    }
+}
