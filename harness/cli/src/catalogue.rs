@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use include_dir::{Dir, include_dir};
+use kverdict_core::catalogue::kernel::Origin;
 use kverdict_core::catalogue::key::sha256_hex;
 use kverdict_core::catalogue::patch::{PatchKind, Step};
 use kverdict_core::catalogue::{Fragment, KernelSpec, PatchSpec, Problem, Problems};
@@ -48,6 +49,21 @@ pub struct Patch {
     pub steps: Vec<(Step, Vec<u8>)>,
     /// Digest of everything that decides what it does.
     pub digest: String,
+}
+
+impl Kernel {
+    /// Why it cannot be changed by what is asked for, such as patches; none when it can.
+    pub fn refusal(&self, asked: &[String]) -> Option<String> {
+        match &self.spec.origin {
+            Origin::Source(_) => None,
+            Origin::Binary(_) if asked.is_empty() => None,
+            Origin::Binary(_) => Some(format!(
+                "`{}` is a binary kernel, which boots as it is: {} cannot go into it; name a kernel with source, or leave this out",
+                self.spec.name,
+                asked.join(", ")
+            )),
+        }
+    }
 }
 
 impl Root {
@@ -331,8 +347,10 @@ mod tests {
             roots: vec![Root::Embedded],
         };
         for kernel in catalogue.kernels().unwrap() {
-            for fragment in &kernel.spec.fragments {
-                catalogue.fragment(fragment).unwrap();
+            if let Origin::Source(recipe) = kernel.spec.origin {
+                for fragment in &recipe.fragments {
+                    catalogue.fragment(fragment).unwrap();
+                }
             }
         }
         for patch in catalogue.names_with("patches", "").unwrap() {

@@ -87,7 +87,10 @@ fn describe(build: &BuildRecord) -> String {
         build.release,
         patches.join(" "),
         build.source.about,
-        build.compiler.version,
+        build
+            .compiler
+            .as_ref()
+            .map_or("taken as it is", |compiler| &compiler.version),
         build.key
     )
 }

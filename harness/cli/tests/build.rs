@@ -1,126 +1,13 @@
 //! Builds a made-up kernel of two C files with the real program: cache, patches, configuration and
 //! their errors, in seconds. Real kernels are built by the whole-project test.
 
+mod made_up;
+
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
 
+use made_up::{FILES, Place};
 use serde_json::Value;
-
-const MAKEFILE: &str = r#"
-objects := $(O)/kernel/a.o $(O)/kernel/b.o
-allnoconfig:
-	@grep -v NEEDS_NET "$(KCONFIG_ALLCONFIG)" > $(O)/.config
-	@echo CONFIG_ALWAYS=y >> $(O)/.config
-bzImage: $(O)/vmlinux
-	@mkdir -p $(O)/arch/x86/boot $(O)/include/config
-	@cp $(O)/vmlinux $(O)/arch/x86/boot/bzImage
-	@echo 6.99.0-made-up > $(O)/include/config/kernel.release
-$(O)/vmlinux: $(objects)
-	@cat $^ > $@
-	@nm $^ > $(O)/System.map
-$(O)/kernel/%.o: kernel/%.c
-	@mkdir -p $(@D)
-	@echo "  CC      kernel/$*.o"
-	@$(CC) -c -o $@ $(CURDIR)/$<
-	@touch $(@D)/.$*.o.cmd
-"#;
-
-const KCONFIG: &str = "config NEEDS_NET\n\tbool \"Needs net\"\n\tdepends on NET\n";
-
-const FILES: [(&str, &str); 4] = [
-    ("Makefile", MAKEFILE),
-    ("Kconfig", KCONFIG),
-    ("kernel/a.c", "int a(void)\n{\n\treturn 1;\n}\n"),
-    ("kernel/b.c", "int b(void)\n{\n\treturn 2;\n}\n"),
-];
-
-const FIX: &str = "\
---- a/kernel/a.c
-+++ b/kernel/a.c
-@@ -1,4 +1,4 @@
- int a(void)
- {
--\treturn 1;
-+\treturn 3;
- }
-";
-
-/// A folder with a kernel tree, a catalogue and a cache.
-struct Place {
-    dir: tempfile::TempDir,
-}
-
-impl Place {
-    fn new() -> Self {
-        let place = Self {
-            dir: tempfile::tempdir().unwrap(),
-        };
-        for (path, text) in FILES {
-            place.write(&format!("tree/{path}"), text);
-        }
-        place.write("kernels/fragments/tiny.config", "CONFIG_A=y\n");
-        place.write("fix.patch", FIX);
-        place.kernel("tree: {path: ../tree}");
-        place
-    }
-
-    fn kernel(&self, source: &str) {
-        let text = format!(
-            "name: tiny\nabout: made up\nera: '6.99'\nsource:\n  {source}\nfragments: [tiny]\nfix: {{state: unknown, from: made up}}\n"
-        );
-        self.write("kernels/tiny.yaml", &text);
-    }
-
-    fn path(&self, path: &str) -> PathBuf {
-        self.dir.path().join(path)
-    }
-
-    fn write(&self, path: &str, text: &str) {
-        let path = self.path(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
-
-    fn build(&self, arguments: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_kverdict"))
-            .args(["build", "tiny", "--json"])
-            .args(arguments)
-            .current_dir(self.dir.path())
-            .env("KVERDICT_CACHE", self.path("cache"))
-            .output()
-            .unwrap()
-    }
-
-    fn built(&self, arguments: &[&str]) -> Value {
-        let output = self.build(arguments);
-        let text = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(0), "{text}");
-        serde_json::from_slice(&output.stdout).unwrap()
-    }
-
-    fn failed(&self, arguments: &[&str], code: i32, kind: &str) -> String {
-        let output = self.build(arguments);
-        let value: Value = serde_json::from_slice(&output.stdout).unwrap();
-        assert_eq!(output.status.code(), Some(code), "{value}");
-        assert_eq!(value["failure"], kind, "{value}");
-        value["message"].as_str().unwrap().to_owned()
-    }
-
-    fn tarball(&self) -> String {
-        let status = Command::new("tar")
-            .args(["--create", "--file", "tiny.tar", "tree"])
-            .current_dir(self.dir.path())
-            .status()
-            .unwrap();
-        assert!(status.success());
-        let output = Command::new("sha256sum")
-            .arg(self.path("tiny.tar"))
-            .output()
-            .unwrap();
-        String::from_utf8_lossy(&output.stdout)[..64].to_owned()
-    }
-}
 
 fn read(value: &Value) -> Vec<u8> {
     fs::read(value.as_str().unwrap()).unwrap()

@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! downloads/            packages and tarballs, by digest
+//! git/<name>.git/       what was fetched of git repositories
+//! apt/<suite>/          lists of packages of other releases
 //! sources/<digest>/     unpacked sources, never written to again
 //! trees/<name>.json     what is known about the files of local trees
 //! work/<name>/          one work place per source, config and compiler: tree/, out/
@@ -60,7 +62,16 @@ impl Cache {
             .with_context(|| format!("cannot create the cache folder {}", root.display()))?;
         // Absolute, because make runs in other folders; resolved, because compilers record it.
         let root = fs::canonicalize(root)?;
-        for folder in ["downloads", "sources", "trees", "work", "builds", "locks"] {
+        for folder in [
+            "downloads",
+            "sources",
+            "trees",
+            "work",
+            "builds",
+            "locks",
+            "git",
+            "apt",
+        ] {
             let path = root.join(folder);
             fs::create_dir_all(&path)
                 .with_context(|| format!("cannot create the cache folder {}", path.display()))?;
@@ -106,6 +117,16 @@ impl Cache {
     /// The folder of one build.
     pub fn build(&self, key: &BuildKey) -> PathBuf {
         self.builds().join(key.as_str())
+    }
+
+    /// The mirror of a git repository.
+    pub fn git_mirror(&self, name: &str) -> PathBuf {
+        self.root.join("git").join(format!("{name}.git"))
+    }
+
+    /// The folder of a private apt configuration.
+    pub fn apt(&self, name: &str) -> PathBuf {
+        self.root.join("apt").join(name)
     }
 
     /// What a probe boot under KVM said.

@@ -1,17 +1,26 @@
 //! Building kernels: source, patches, configuration and compiler go in, a finished build comes out
-//! of the cache, made by whoever needs it first.
+//! of the cache, made by whoever needs it first. Kernels that somebody else built come out of it in
+//! the same form.
 
+mod apt;
+mod binary;
 pub mod cache;
 pub mod compile;
 pub mod compiler;
 pub mod config;
-pub mod debian;
-pub mod download;
+mod debian;
+mod download;
+mod dsc;
 pub mod failure;
+mod file;
+mod git;
 pub mod listing;
 pub mod overlay;
+mod package;
+mod patching;
 pub mod record;
 pub mod source;
+mod source_rpm;
 pub mod tools;
 pub mod unpack;
 pub mod workplace;
@@ -20,7 +29,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
+use kverdict_core::catalogue::kernel::{Origin, Recipe};
 use kverdict_core::catalogue::patch::Step;
 use kverdict_core::catalogue::{BuildKey, Fragment};
 
@@ -107,7 +117,19 @@ impl<'a> Builder<'a> {
 
     fn build_or_find(&self, request: &BuildRequest) -> Result<BuiltKernel> {
         let started = Instant::now();
-        let resolved = self.resolve(request)?;
+        let kernel = self
+            .catalogue
+            .kernel(&request.kernel)
+            .map_err(BuildFailure::Request)?;
+        let recipe = match &kernel.spec.origin {
+            Origin::Source(recipe) => recipe.clone(),
+            Origin::Binary(binary) => {
+                refuse_changes(&kernel, request).map_err(BuildFailure::Request)?;
+                return Ok(binary::obtain(&kernel, binary, self.cache, self.progress)
+                    .map_err(BuildFailure::Source)?);
+            }
+        };
+        let resolved = self.resolve(request, kernel, recipe)?;
         if let Some(built) = self.find(&resolved, started)? {
             return Ok(built);
         }
@@ -123,11 +145,7 @@ impl<'a> Builder<'a> {
         Ok(BuiltKernel::new(record, dir, started.elapsed(), false))
     }
 
-    fn resolve(&self, request: &BuildRequest) -> Result<Resolved> {
-        let kernel = self
-            .catalogue
-            .kernel(&request.kernel)
-            .map_err(BuildFailure::Request)?;
+    fn resolve(&self, request: &BuildRequest, kernel: Kernel, recipe: Recipe) -> Result<Resolved> {
         let patches = |words: &[String]| -> Result<Vec<Patch>> {
             words
                 .iter()
@@ -136,17 +154,17 @@ impl<'a> Builder<'a> {
         };
         let (revert, apply) = (patches(&request.revert)?, patches(&request.apply)?);
         let wishes = self
-            .wishes(&kernel, request)
+            .wishes(&recipe, request)
             .map_err(BuildFailure::Request)?;
         let missing = tools::missing(&needed_by(&revert, &apply));
         if !missing.is_empty() {
             return Err(BuildFailure::Tools(anyhow!(tools::missing_text(&missing))).into());
         }
-        let compiler = Compiler::find(&kernel.spec.toolchain).map_err(BuildFailure::Tools)?;
+        let compiler = Compiler::find(&recipe.toolchain).map_err(BuildFailure::Tools)?;
         let source = match &request.tree {
             Some(tree) => source::local_tree(tree, self.cache, self.progress),
             None => source::obtain(
-                &kernel.spec.source,
+                &recipe.source,
                 kernel.folder.as_deref(),
                 self.cache,
                 self.progress,
@@ -166,9 +184,9 @@ impl<'a> Builder<'a> {
         })
     }
 
-    fn wishes(&self, kernel: &Kernel, request: &BuildRequest) -> Result<Fragment> {
+    fn wishes(&self, recipe: &Recipe, request: &BuildRequest) -> Result<Fragment> {
         let mut wishes = Fragment::default();
-        for name in kernel.spec.fragments.iter().chain(&request.fragments) {
+        for name in recipe.fragments.iter().chain(&request.fragments) {
             wishes.merge(self.catalogue.fragment(name)?);
         }
         wishes.merge(Fragment::parse("--option", &request.options.join("\n"))?);
@@ -183,7 +201,10 @@ impl<'a> Builder<'a> {
             return Ok(None);
         };
         let built = BuiltKernel::new(record, dir, started.elapsed(), true);
-        let unheld = config::read(&built.config)?.unheld(&resolved.wishes);
+        let Some(config) = &built.config else {
+            return Ok(None);
+        };
+        let unheld = config::read(config)?.unheld(&resolved.wishes);
         if unheld.iter().any(|wish| !wish.optional) {
             return Ok(None);
         }
@@ -214,7 +235,7 @@ impl<'a> Builder<'a> {
             kernel: resolved.kernel.spec.name.clone(),
             release: release(&place.out())?,
             source: resolved.source.identity.clone(),
-            compiler: resolved.compiler.clone(),
+            compiler: Some(resolved.compiler.clone()),
             patches,
             config_notes: notes,
             objects: objects.all,
@@ -222,7 +243,7 @@ impl<'a> Builder<'a> {
             objects_reused: objects.reused,
             build_seconds: started.elapsed().as_secs_f64(),
         };
-        record.store(&place.out(), &dir)?;
+        record.store_built(&place.out(), &dir)?;
         Ok(record)
     }
 
@@ -295,6 +316,27 @@ impl<'a> Builder<'a> {
             log,
         })
     }
+}
+
+/// A binary kernel boots as it is; what would change it is refused before anything is fetched.
+fn refuse_changes(kernel: &Kernel, request: &BuildRequest) -> Result<()> {
+    let tree: Vec<String> = request
+        .tree
+        .iter()
+        .map(|tree| tree.display().to_string())
+        .collect();
+    for (field, given) in [
+        ("tree", &tree),
+        ("revert", &request.revert),
+        ("apply", &request.apply),
+        ("fragment", &request.fragments),
+        ("option", &request.options),
+    ] {
+        if let Some(why) = kernel.refusal(given) {
+            bail!("{field}: {why}");
+        }
+    }
+    Ok(())
 }
 
 fn key_of(

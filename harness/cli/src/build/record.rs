@@ -1,4 +1,4 @@
-//! A finished build: its files, and the manifest that says that they are all there.
+//! A finished build, or a binary kernel that is kept like one: its files, and the manifest that says that they are all there.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -36,8 +36,8 @@ pub struct BuildRecord {
     pub release: String,
     /// The source.
     pub source: SourceIdentity,
-    /// The compiler and linker.
-    pub compiler: Compiler,
+    /// The compiler and linker; none: somebody else built it.
+    pub compiler: Option<Compiler>,
     /// The patches, in the order in which they were run.
     pub patches: Vec<AppliedPatch>,
     /// Optional config wishes that did not hold.
@@ -62,12 +62,12 @@ pub struct BuiltKernel {
     pub dir: PathBuf,
     /// The image.
     pub bzimage: PathBuf,
-    /// The ELF file with symbols.
-    pub vmlinux: PathBuf,
-    /// Addresses of symbols.
-    pub system_map: PathBuf,
-    /// The configuration.
-    pub config: PathBuf,
+    /// The ELF file with symbols; a binary kernel has none.
+    pub vmlinux: Option<PathBuf>,
+    /// Addresses of symbols; not every binary kernel comes with them.
+    pub system_map: Option<PathBuf>,
+    /// The configuration; not every binary kernel comes with it.
+    pub config: Option<PathBuf>,
     /// The log.
     pub log: PathBuf,
     /// How long this request took.
@@ -78,17 +78,29 @@ pub struct BuiltKernel {
 
 impl BuiltKernel {
     pub(super) fn new(record: BuildRecord, dir: PathBuf, took: Duration, from_cache: bool) -> Self {
+        let there = |name: &str| Some(dir.join(name)).filter(|path| path.is_file());
         Self {
             bzimage: dir.join("bzImage"),
-            vmlinux: dir.join("vmlinux"),
-            system_map: dir.join("System.map"),
-            config: dir.join("config"),
+            vmlinux: there("vmlinux"),
+            system_map: there("System.map"),
+            config: there("config"),
             log: dir.join("build.log"),
             seconds: took.as_secs_f64(),
             record,
             dir,
             from_cache,
         }
+    }
+
+    /// What documents it, with the name that each file has in a run's folder.
+    pub fn papers(&self) -> impl Iterator<Item = (&Path, &'static str)> {
+        [
+            (self.config.as_deref(), "config"),
+            (self.system_map.as_deref(), "System.map"),
+            (Some(self.log.as_path()), "build.log"),
+        ]
+        .into_iter()
+        .filter_map(|(path, name)| Some((path?, name)))
     }
 }
 
@@ -119,13 +131,25 @@ impl BuildRecord {
     ///
     /// # Errors
     /// When a file is missing or cannot be written.
-    pub(super) fn store(&self, out: &Path, dir: &Path) -> Result<()> {
-        for (from, name) in KEPT {
-            let from = out.join(from);
+    pub(super) fn store_built(&self, out: &Path, dir: &Path) -> Result<()> {
+        let files = KEPT.map(|(from, name)| (out.join(from), name));
+        let files: Vec<(&Path, &str)> = files
+            .iter()
+            .map(|(from, name)| (from.as_path(), *name))
+            .collect();
+        self.store(&files, dir)
+    }
+
+    /// Copies files under their names into the build's folder and writes the manifest last.
+    ///
+    /// # Errors
+    /// When a file is missing or cannot be written.
+    pub(super) fn store(&self, files: &[(&Path, &str)], dir: &Path) -> Result<()> {
+        for (from, name) in files {
             let staged = tempfile::NamedTempFile::new_in(dir)
                 .with_context(|| format!("cannot write in {}", dir.display()))?;
             // A copy and no link: the next build in the same place writes to the original.
-            fs::copy(&from, staged.path())
+            fs::copy(from, staged.path())
                 .and_then(|_| staged.as_file().sync_all())
                 .with_context(|| format!("cannot keep {}", from.display()))?;
             staged

@@ -1,21 +1,20 @@
-//! Where the source of a kernel comes from: one kind of source per submodule's worth of steps, one
-//! [`Source`] as the result.
+//! Where the source of a kernel comes from: one module per kind of source, one [`Source`] as the
+//! result.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
-use kverdict_core::catalogue::kernel::{SourceSpec, TarballSource};
-use kverdict_core::catalogue::key::{hex, sha256_hex};
+use anyhow::{Context, Result};
+use kverdict_core::catalogue::file::FileSource;
+use kverdict_core::catalogue::key::sha256_hex;
+use kverdict_core::catalogue::source::SourceSpec;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::cache::Cache;
-use super::debian;
-use super::download;
+use super::file::{Wanted, resolve};
 use super::listing::Listing;
-use super::unpack;
+use super::{debian, dsc, git, source_rpm, unpack};
 use crate::progress::Progress;
 
 /// A source tree that is only read, and what identifies it.
@@ -29,12 +28,13 @@ pub struct Source {
     pub files: Option<BTreeMap<String, String>>,
 }
 
-/// What identifies a source.
+/// What identifies a source, or a binary kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceIdentity {
     /// What it is, for people: package and version, path, or URL.
     pub about: String,
-    /// SHA-256 of the package or tarball, or of all contents of a local tree.
+    /// SHA-256 of the package or tarball, or of all contents of a local tree; of a git repository
+    /// the commit's id.
     pub digest: String,
 }
 
@@ -60,9 +60,23 @@ pub fn obtain(
     progress: &Progress,
 ) -> Result<Source> {
     match spec {
-        SourceSpec::DebianSource(debian) => debian::obtain(debian, cache, progress),
+        SourceSpec::DebianSource(debian) => debian::from_package(debian, cache, progress),
+        SourceSpec::DebianDsc(package) => debian::from_source_package(package, cache, progress),
+        SourceSpec::Dsc(file) => dsc::obtain((file, folder), cache, progress),
+        SourceSpec::SourceRpm(file) => {
+            let place = (file, folder);
+            from_file("source rpm", place, cache, progress, |_, file, target| {
+                source_rpm::unpack(file, target, cache, progress)
+            })
+        }
+        SourceSpec::Git(git) => git::obtain(git, folder, cache, progress),
+        SourceSpec::Tarball(file) => {
+            let place = (file, folder);
+            from_file("tarball", place, cache, progress, |_, file, target| {
+                unpack::tarball(file, target, cache, progress)
+            })
+        }
         SourceSpec::Tree(tree) => local_tree(&resolve(&tree.path, folder)?, cache, progress),
-        SourceSpec::Tarball(tarball) => from_tarball(tarball, folder, cache, progress),
     }
 }
 
@@ -88,76 +102,49 @@ pub fn local_tree(path: &Path, cache: &Cache, progress: &Progress) -> Result<Sou
     })
 }
 
-fn from_tarball(
-    spec: &TarballSource,
-    folder: Option<&Path>,
-    cache: &Cache,
-    progress: &Progress,
-) -> Result<Source> {
-    let about = spec.url.clone().or(spec.path.clone()).unwrap_or_default();
-    let source = Source {
-        root: cache.source(&spec.sha256),
-        identity: SourceIdentity {
-            about: format!("tarball {about}"),
-            digest: spec.sha256.clone(),
-        },
-        files: None,
-    };
-    let _lock = cache.lock(&format!("source-{}", spec.sha256), progress)?;
-    if source.root.is_dir() {
-        return Ok(source);
-    }
-    let (file, downloaded) = match (&spec.url, &spec.path) {
-        (Some(url), _) => (download::fetch(url, &spec.sha256, cache, progress)?, true),
-        (None, Some(path)) => (resolve(path, folder)?, false),
-        (None, None) => bail!("a tarball source needs a path or a URL"),
-    };
-    check_sha256(&file, &spec.sha256)?;
-    unpack::tarball(&file, &source.root, cache, progress)?;
-    if downloaded {
-        // Unpacked it is kept for good; a second copy would only fill the disk.
-        fs::remove_file(&file).with_context(|| format!("cannot remove {}", file.display()))?;
-    }
-    Ok(source)
-}
-
-/// Compares a file with the digest it must have.
+/// A source that the cache keeps under its digest: `make` puts it there when it is not, whole or
+/// not at all.
 ///
 /// # Errors
-/// When it cannot be read, or differs: names both digests.
-pub fn check_sha256(file: &Path, wanted: &str) -> Result<()> {
-    let found = file_sha256(file)?;
-    if found == wanted {
-        return Ok(());
+/// What `make` returns, or an interrupted wait for another process that makes it.
+pub fn unpacked(
+    digest: &str,
+    about: String,
+    cache: &Cache,
+    progress: &Progress,
+    make: impl FnOnce(&Path) -> Result<()>,
+) -> Result<Source> {
+    let root = cache.source(digest);
+    let _lock = cache.lock(&format!("source-{digest}"), progress)?;
+    if !root.is_dir() {
+        make(&root)?;
     }
-    Err(anyhow!(
-        "{} has another SHA-256 than the catalogue says:\n  wanted {wanted}\n  found  {found}\nthe file is damaged or not the one that was meant: remove it and fetch it again, or correct `sha256`",
-        file.display()
-    ))
+    Ok(Source {
+        root,
+        identity: SourceIdentity {
+            about,
+            digest: digest.to_owned(),
+        },
+        files: None,
+    })
 }
 
-fn file_sha256(file: &Path) -> Result<String> {
-    let place = || format!("cannot read the tarball {}", file.display());
-    let mut reader = fs::File::open(file).with_context(place)?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        let count = std::io::Read::read(&mut reader, &mut buffer).with_context(place)?;
-        if count == 0 {
-            return Ok(hex(&hasher.finalize()));
-        }
-        hasher.update(&buffer[..count]);
-    }
-}
-
-fn resolve(path: &str, folder: Option<&Path>) -> Result<PathBuf> {
-    let path = Path::new(path);
-    match folder {
-        Some(folder) => Ok(folder.join(path)),
-        None if path.is_absolute() => Ok(path.to_owned()),
-        None => bail!(
-            "an embedded kernel cannot have the relative path {}",
-            path.display()
-        ),
-    }
+/// A source that is unpacked from one file. `unpack` gets the file as it is wanted and as it is
+/// here, and where the tree goes.
+///
+/// # Errors
+/// When the file cannot be had, or what `unpack` returns.
+pub fn from_file(
+    kind: &str,
+    (spec, folder): (&FileSource, Option<&Path>),
+    cache: &Cache,
+    progress: &Progress,
+    unpack: impl FnOnce(&Wanted, &Path, &Path) -> Result<()>,
+) -> Result<Source> {
+    let wanted = Wanted::new(spec, folder)?;
+    let about = format!("{kind} {}", wanted.about);
+    unpacked(&wanted.sha256, about, cache, progress, |target| {
+        unpack(&wanted, &wanted.fetch(cache, progress)?, target)?;
+        wanted.discard(cache)
+    })
 }

@@ -83,7 +83,9 @@ fn print(built: &BuiltKernel) {
     println!("key         {}", record.key);
     println!("release     {}", record.release);
     println!("source      {}", record.source.about);
-    println!("compiler    {}", record.compiler.version);
+    if let Some(compiler) = &record.compiler {
+        println!("compiler    {}", compiler.version);
+    }
     for patch in &record.patches {
         let files: Vec<&str> = patch.files.keys().map(String::as_str).collect();
         println!("patch       {} ({})", patch.name, files.join(", "));
@@ -95,11 +97,15 @@ fn print(built: &BuiltKernel) {
         println!("config      {note} (optional)");
     }
     println!("bzImage     {}", built.bzimage.display());
-    println!("System.map  {}", built.system_map.display());
-    println!("config      {}", built.config.display());
+    for (name, path) in [("System.map", &built.system_map), ("config", &built.config)] {
+        let path = path.as_ref().map(|path| path.display().to_string());
+        println!("{name:<12}{}", path.as_deref().unwrap_or("none"));
+    }
     println!("log         {}", built.log.display());
     let how = if built.from_cache {
         "from the cache".to_owned()
+    } else if record.compiler.is_none() {
+        "taken as it is, not built".to_owned()
     } else {
         format!(
             "{} objects compiled, {} reused",

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
+use kverdict_core::catalogue::kernel::Origin;
+use serde_json::Value;
 
 use crate::catalogue::{Catalogue, Kernel};
 
@@ -24,7 +26,7 @@ pub struct KernelsArgs {
 /// What to do with the catalogue.
 #[derive(Debug, Subcommand)]
 enum KernelsCommand {
-    /// Shows one kernel as the catalogue has it.
+    /// Explains one kernel: where it comes from, how it is built, what is known about the fix.
     Show {
         /// Its name.
         name: String,
@@ -46,33 +48,80 @@ pub fn run(args: &KernelsArgs) -> Result<ExitCode> {
 
 fn show(kernel: &Kernel, json: bool) -> Result<()> {
     if json {
-        println!("{}", serde_json::to_string_pretty(&kernel.spec)?);
+        println!("{}", serde_json::to_string_pretty(&with_file(kernel)?)?);
         return Ok(());
     }
-    println!("# {}", kernel.file);
-    print!("{}", serde_yaml::to_string(&kernel.spec)?);
+    let spec = &kernel.spec;
+    println!("{}: {}", spec.name, spec.about);
+    for (label, text) in facts(kernel) {
+        println!("  {label:<15} {text}");
+    }
     Ok(())
+}
+
+/// What is known about a kernel, line by line.
+fn facts(kernel: &Kernel) -> Vec<(&'static str, String)> {
+    let spec = &kernel.spec;
+    let mut facts = vec![("era", spec.era.clone())];
+    match &spec.origin {
+        Origin::Source(recipe) => facts.extend([
+            ("source", recipe.source.kind().to_owned()),
+            ("location", recipe.source.location()),
+            ("toolchain", recipe.toolchain.describe()),
+            ("fragments", recipe.fragments.join(", ")),
+        ]),
+        Origin::Binary(binary) => facts.extend([
+            (
+                "binary",
+                format!("{}: boots as it is, takes no patches", binary.kind()),
+            ),
+            ("location", binary.location()),
+        ]),
+    }
+    if !spec.sched_features.is_empty() {
+        facts.push(("sched-features", spec.sched_features.join(", ")));
+    }
+    facts.extend([
+        ("fix", spec.fix.state.word().to_owned()),
+        ("known from", spec.fix.from.trim().to_owned()),
+        ("file", kernel.file.clone()),
+    ]);
+    facts
 }
 
 fn list(kernels: &[Kernel], json: bool) -> Result<()> {
     if json {
-        let specs: Vec<_> = kernels.iter().map(|kernel| &kernel.spec).collect();
-        println!("{}", serde_json::to_string_pretty(&specs)?);
+        let all: Vec<Value> = kernels.iter().map(with_file).collect::<Result<_>>()?;
+        println!("{}", serde_json::to_string_pretty(&all)?);
         return Ok(());
     }
     let rows = kernels.iter().map(|kernel| {
         let spec = &kernel.spec;
-        [&spec.name, &spec.era, spec.fix.state.word(), &spec.about].map(str::to_owned)
+        [
+            &spec.name,
+            &spec.era,
+            spec.origin.kind(),
+            spec.fix.state.word(),
+            &spec.about,
+        ]
+        .map(str::to_owned)
     });
-    let head = ["KERNEL", "ERA", "FIX", "ABOUT"].map(str::to_owned);
-    let rows: Vec<[String; 4]> = std::iter::once(head).chain(rows).collect();
+    let head = ["KERNEL", "ERA", "KIND", "FIX", "ABOUT"].map(str::to_owned);
+    let rows: Vec<[String; 5]> = std::iter::once(head).chain(rows).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
-    let widths = [width(0), width(1), width(2)];
-    for [name, era, fix, about] in &rows {
+    let widths = [width(0), width(1), width(2), width(3)];
+    for [name, era, kind, fix, about] in &rows {
         println!(
-            "{name:0$}  {era:1$}  {fix:2$}  {about}",
-            widths[0], widths[1], widths[2]
+            "{name:0$}  {era:1$}  {kind:2$}  {fix:3$}  {about}",
+            widths[0], widths[1], widths[2], widths[3]
         );
     }
     Ok(())
+}
+
+/// A kernel as its file has it, and the file.
+fn with_file(kernel: &Kernel) -> Result<Value> {
+    let mut value = serde_json::to_value(&kernel.spec)?;
+    value["file"] = Value::String(kernel.file.clone());
+    Ok(value)
 }

@@ -149,13 +149,21 @@ fn add_sched_features(campaign: &mut Campaign, catalogue: &Catalogue) -> Result<
 fn check_names(file: &str, campaign: &Campaign, catalogue: &Catalogue) -> Result<()> {
     let mut problems = Vec::new();
     for (name, arm) in &campaign.arms {
-        if let Err(error) = catalogue.kernel(&arm.kernel) {
+        let kernel = catalogue.kernel(&arm.kernel);
+        if let Err(error) = &kernel {
             problems.push(Problem::new(
                 format!("arms.{name}.kernel"),
                 format!("{error:#}"),
             ));
         }
         for (list, patches) in [("apply", &arm.apply), ("revert", &arm.revert)] {
+            if let Some(why) = kernel
+                .as_ref()
+                .ok()
+                .and_then(|kernel| kernel.refusal(patches))
+            {
+                problems.push(Problem::new(format!("arms.{name}.{list}"), why));
+            }
             for patch in patches {
                 let text = match catalogue.patch(patch) {
                     Err(error) => format!("{error:#}"),
@@ -200,6 +208,8 @@ fn build(
     let record = &kernel.record;
     let how = if kernel.from_cache {
         "from the cache".to_owned()
+    } else if record.compiler.is_none() {
+        format!("taken as it is in {:.1} s", kernel.seconds)
     } else {
         format!(
             "built in {:.1} s, {} objects compiled, {} reused",
@@ -221,11 +231,7 @@ fn keep_papers(kernel: &BuiltKernel, dir: &Path) -> Result<()> {
         &dir.join("manifest.json"),
         &serde_json::to_vec_pretty(&kernel.record)?,
     )?;
-    for (from, name) in [
-        (&kernel.config, "config"),
-        (&kernel.system_map, "System.map"),
-        (&kernel.log, "build.log"),
-    ] {
+    for (from, name) in kernel.papers() {
         let content = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
         store::replace(&dir.join(name), &content)?;
     }

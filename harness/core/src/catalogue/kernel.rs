@@ -1,14 +1,20 @@
-//! One kernel of the catalogue: where its source is, how it is configured and compiled, and what is
+//! One kernel of the catalogue: where it comes from, how it is configured and compiled, and what is
 //! known about the fix in it.
 
 use serde::{Deserialize, Serialize};
 
-use super::Problems;
-use super::problem::{check_inner_path, check_name, parse_checked};
+use super::binary::BinarySpec;
+use super::problem::{check_name, parse_checked};
+use super::source::SourceSpec;
+use super::{Problem, Problems};
 
-/// A kernel as its YAML file describes it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// What is wrong with a file that says where its kernel comes from twice, or not at all.
+const EITHER: &str =
+    "source, binary: give one of them: `source` for a kernel to build, `binary` for a built one";
+
+/// A kernel of the catalogue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(into = "KernelFile")]
 pub struct KernelSpec {
     /// Name on the command line and in campaigns; also the file's name.
     pub name: String,
@@ -16,71 +22,69 @@ pub struct KernelSpec {
     pub about: String,
     /// Version line it belongs to, such as `6.12`.
     pub era: String,
-    /// Where the source comes from.
-    #[serde(with = "serde_yaml::with::singleton_map")]
-    pub source: SourceSpec,
-    /// What compiles it.
-    #[serde(default, with = "serde_yaml::with::singleton_map")]
-    pub toolchain: Toolchain,
-    /// Names of config fragments, merged in this order; later ones win.
-    pub fragments: Vec<String>,
+    /// Where it comes from.
+    pub origin: Origin,
     /// Scheduler features to switch in every arm of a campaign that has this kernel, because the
     /// race is out of reach without, such as `NO_TTWU_QUEUE`.
-    #[serde(
-        default,
-        rename = "sched-features",
-        skip_serializing_if = "Vec::is_empty"
-    )]
     pub sched_features: Vec<String>,
     /// What is known about the fix in it.
     pub fix: FixKnowledge,
 }
 
-/// Where a kernel's source comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SourceSpec {
-    /// A Debian package that carries a source tarball.
-    DebianSource(DebianSource),
-    /// A directory on this machine, which is only read.
-    Tree(TreeSource),
-    /// A tarball, local or downloaded.
-    Tarball(TarballSource),
+/// Where a kernel comes from: it is built, or it is taken as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// Source, and how to build it.
+    Source(Recipe),
+    /// A kernel that somebody else built.
+    Binary(BinarySpec),
 }
 
-/// A Debian package that carries a source tarball.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DebianSource {
-    /// Binary package name, such as `linux-source-6.12`.
-    pub package: String,
-    /// The tarball inside the package, such as `usr/src/linux-source-6.12.tar.xz`.
-    pub tarball: String,
-    /// Exact package version; absent: the one that apt would install.
-    #[serde(default)]
-    pub version: Option<String>,
+/// Source and how to build it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recipe {
+    /// Where the source comes from.
+    pub source: SourceSpec,
+    /// What compiles it.
+    pub toolchain: Toolchain,
+    /// Names of config fragments, merged in this order; later ones win.
+    pub fragments: Vec<String>,
 }
 
-/// A directory on this machine.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A kernel as its YAML file has it: either `source` with what building needs, or `binary`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct TreeSource {
-    /// The directory; a relative one is taken from the YAML file's folder.
-    pub path: String,
-}
-
-/// A tarball with its digest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TarballSource {
-    /// A local file; a relative one is taken from the YAML file's folder.
-    #[serde(default)]
-    pub path: Option<String>,
-    /// Where to download it from.
-    #[serde(default)]
-    pub url: Option<String>,
-    /// SHA-256 of the file, in hex.
-    pub sha256: String,
+struct KernelFile {
+    name: String,
+    about: String,
+    era: String,
+    #[serde(
+        default,
+        with = "serde_yaml::with::singleton_map",
+        skip_serializing_if = "Option::is_none"
+    )]
+    source: Option<SourceSpec>,
+    #[serde(
+        default,
+        with = "serde_yaml::with::singleton_map",
+        skip_serializing_if = "Option::is_none"
+    )]
+    binary: Option<BinarySpec>,
+    #[serde(
+        default,
+        with = "serde_yaml::with::singleton_map",
+        skip_serializing_if = "Option::is_none"
+    )]
+    toolchain: Option<Toolchain>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    fragments: Vec<String>,
+    #[serde(
+        default,
+        rename = "sched-features",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    sched_features: Vec<String>,
+    fix: FixKnowledge,
 }
 
 /// What compiles a kernel.
@@ -97,6 +101,18 @@ impl Default for Toolchain {
             compiler: "gcc".to_owned(),
             make_arguments: Vec::new(),
         })
+    }
+}
+
+impl Toolchain {
+    /// What it is, in a line.
+    pub fn describe(&self) -> String {
+        let Self::Host(host) = self;
+        let mut text = format!("this machine's {}", host.compiler);
+        for argument in &host.make_arguments {
+            text += &format!(", make {argument}");
+        }
+        text
     }
 }
 
@@ -147,15 +163,79 @@ impl FixState {
     }
 }
 
+impl Origin {
+    /// The word used in files and tables.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Source(recipe) => recipe.source.kind(),
+            Self::Binary(binary) => binary.kind(),
+        }
+    }
+
+    /// Where it is, in a line.
+    pub fn location(&self) -> String {
+        match self {
+            Self::Source(recipe) => recipe.source.location(),
+            Self::Binary(binary) => binary.location(),
+        }
+    }
+}
+
 impl KernelSpec {
     /// Reads one kernel file.
     ///
     /// # Errors
     /// Every problem of the file; YAML of the wrong shape stops at the first one.
     pub fn parse(file: &str, text: &str) -> Result<Self, Problems> {
-        parse_checked(file, text, |spec: &Self| spec.complaints(file))
+        let raw = parse_checked(file, text, |raw: &KernelFile| raw.complaints(file))?;
+        let origin = match (raw.source, raw.binary) {
+            (Some(source), None) => Origin::Source(Recipe {
+                source,
+                toolchain: raw.toolchain.unwrap_or_default(),
+                fragments: raw.fragments,
+            }),
+            (None, Some(binary)) => Origin::Binary(binary),
+            (Some(_), Some(_)) | (None, None) => {
+                return Err(Problem::in_file(file, EITHER).into());
+            }
+        };
+        Ok(Self {
+            name: raw.name,
+            about: raw.about,
+            era: raw.era,
+            origin,
+            sched_features: raw.sched_features,
+            fix: raw.fix,
+        })
     }
+}
 
+impl From<KernelSpec> for KernelFile {
+    fn from(spec: KernelSpec) -> Self {
+        let (source, binary, toolchain, fragments) = match spec.origin {
+            Origin::Source(recipe) => (
+                Some(recipe.source),
+                None,
+                Some(recipe.toolchain),
+                recipe.fragments,
+            ),
+            Origin::Binary(binary) => (None, Some(binary), None, Vec::new()),
+        };
+        Self {
+            name: spec.name,
+            about: spec.about,
+            era: spec.era,
+            source,
+            binary,
+            toolchain,
+            fragments,
+            sched_features: spec.sched_features,
+            fix: spec.fix,
+        }
+    }
+}
+
+impl KernelFile {
     fn complaints(&self, file: &str) -> Vec<String> {
         let mut found = Vec::new();
         found.extend(check_name(&self.name).err());
@@ -178,11 +258,23 @@ impl KernelSpec {
                 found.push(format!("{field}: is empty: say it in a line"));
             }
         }
+        match (&self.source, &self.binary) {
+            (Some(source), None) => found.extend(self.source_complaints(source)),
+            (None, Some(binary)) => found.extend(self.binary_complaints(binary)),
+            (Some(_), Some(_)) | (None, None) => found.push(EITHER.to_owned()),
+        }
+        found
+    }
+
+    fn source_complaints(&self, source: &SourceSpec) -> Vec<String> {
+        let mut found = Vec::new();
         if self.fragments.is_empty() {
             found.push("fragments: is empty: name at least one, such as `base`".to_owned());
         }
-        found.extend(self.source.complaints());
-        let Toolchain::Host(host) = &self.toolchain;
+        found.extend(source.complaints());
+        let Some(Toolchain::Host(host)) = &self.toolchain else {
+            return found;
+        };
         for argument in &host.make_arguments {
             if !argument.contains('=') {
                 found.push(format!(
@@ -192,37 +284,18 @@ impl KernelSpec {
         }
         found
     }
-}
 
-impl SourceSpec {
-    fn complaints(&self) -> Vec<String> {
-        match self {
-            Self::DebianSource(debian) => check_inner_path(&debian.tarball)
-                .err()
-                .map(|message| format!("source.debian-source.tarball: {message}"))
-                .into_iter()
-                .collect(),
-            Self::Tree(tree) if tree.path.is_empty() => {
-                vec!["source.tree.path: is empty: name the directory".to_owned()]
+    fn binary_complaints(&self, binary: &BinarySpec) -> Vec<String> {
+        let mut found = binary.complaints();
+        for (field, given) in [
+            ("toolchain", self.toolchain.is_some()),
+            ("fragments", !self.fragments.is_empty()),
+        ] {
+            if given {
+                found.push(format!(
+                    "{field}: has no meaning for a binary kernel, which is not built: leave it out"
+                ));
             }
-            Self::Tree(_) => Vec::new(),
-            Self::Tarball(tarball) => tarball.complaints(),
-        }
-    }
-}
-
-impl TarballSource {
-    fn complaints(&self) -> Vec<String> {
-        let mut found = Vec::new();
-        if self.path.is_some() == self.url.is_some() {
-            found.push("source.tarball: give either `path` or `url`".to_owned());
-        }
-        let hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
-        if self.sha256.len() != 64 || !self.sha256.chars().all(hex) {
-            found.push(format!(
-                "source.tarball.sha256: `{}` is not 64 lower-case hex digits: copy it from `sha256sum FILE`",
-                self.sha256
-            ));
         }
         found
     }
@@ -246,7 +319,10 @@ fix: {state: fixed, from: read}
     fn a_whole_file_is_read_and_the_toolchain_has_a_default() {
         let spec = KernelSpec::parse("k.yaml", GOOD).unwrap();
         assert_eq!(spec.fix.state, FixState::Fixed);
-        assert_eq!(spec.toolchain, Toolchain::default());
+        let Origin::Source(recipe) = spec.origin else {
+            panic!("it has a source");
+        };
+        assert_eq!(recipe.toolchain, Toolchain::default());
     }
 
     #[test]
@@ -262,10 +338,10 @@ fix: {state: fixed, from: read}
 
     #[test]
     fn an_unknown_source_kind_names_the_known_ones() {
-        let text = GOOD.replace("debian-source:", "git:");
+        let text = GOOD.replace("debian-source:", "svn:");
         let error = KernelSpec::parse("k.yaml", &text).unwrap_err().to_string();
         assert!(
-            error.contains("`git`") && error.contains("`tarball`"),
+            error.contains("`svn`") && error.contains("`tarball`"),
             "{error}"
         );
     }
@@ -294,5 +370,43 @@ fix: {state: unknown, from: nobody looked}
             text.contains("sha256sum") && text.contains("`path` or `url`"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_binary_kernel_has_no_recipe() {
+        let binary = "binary:\n  debian-image: {package: linux-image-amd64, suite: bookworm}\n";
+        let (head, rest) = GOOD.split_once("source:\n").unwrap();
+        let (_, tail) = rest.split_once("fragments: [base]\n").unwrap();
+        let text = format!("{head}{binary}{tail}");
+        let spec = KernelSpec::parse("k.yaml", &text).unwrap();
+        assert_eq!(spec.origin.kind(), "debian-image");
+        // What is printed is what can be read.
+        let printed = serde_yaml::to_string(&spec).unwrap();
+        assert_eq!(KernelSpec::parse("k.yaml", &printed).unwrap(), spec);
+
+        for (more, complaint) in [
+            ("fragments: [base]\n", "fragments: has no meaning"),
+            ("source: {tree: {path: t}}\n", "give one of them"),
+        ] {
+            let error = KernelSpec::parse("k.yaml", &format!("{text}{more}")).unwrap_err();
+            assert!(error.to_string().contains(complaint), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_would_be_an_option_of_a_tool_is_refused() {
+        for source in [
+            "debian-dsc: {package: --help}",
+            "debian-dsc: {package: linux, suite: ../x}",
+            "git: {url: --upload-pack=x, ref: v1}",
+            "git: {path: r, ref: --output=x}",
+            "dsc: {url: 'http://h/x.dsc'}",
+        ] {
+            let text = format!(
+                "name: k\nabout: a\nera: '6'\nsource:\n  {source}\nfragments: [base]\nfix: {{state: fixed, from: read}}\n"
+            );
+            let problems = KernelSpec::parse("k.yaml", &text).unwrap_err();
+            assert_eq!(problems.0.len(), 1, "{problems}");
+        }
     }
 }

@@ -5,9 +5,12 @@
 //! program's part.
 
 pub mod apt_sources;
+pub mod binary;
 pub mod boot_files;
 pub mod config;
 pub mod diff;
+pub mod dsc;
+pub mod file;
 pub mod fragment;
 pub mod kconfig;
 pub mod kernel;
@@ -16,6 +19,7 @@ pub mod make_log;
 pub mod patch;
 mod problem;
 pub mod rpm_spec;
+pub mod source;
 
 pub use config::{Config, Unheld};
 pub use fragment::Fragment;

@@ -1,0 +1,317 @@
+//! Commits of git repositories, exported into the cache.
+//!
+//! A repository on this machine is only read: nothing is checked out in it, and no worktree is
+//! noted there. Of one behind a URL the cache keeps a bare mirror that holds only the commits that
+//! were asked for, without their history.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use kverdict_core::catalogue::key::sha256_hex;
+use kverdict_core::catalogue::source::GitSource;
+use xshell::{Cmd, Shell, cmd};
+
+use super::cache::{Cache, write_whole};
+use super::file::resolve;
+use super::source::{Source, unpacked};
+use super::unpack;
+use crate::process::{Ending, Job, describe, tail_of};
+use crate::progress::Progress;
+
+/// A kernel without history is 250 MB.
+const FETCH_LIMIT: Duration = Duration::from_secs(2 * 60 * 60);
+const ASK_LIMIT: Duration = Duration::from_secs(2 * 60);
+const ARCHIVE_LIMIT: Duration = Duration::from_secs(30 * 60);
+/// Settings of a repository or a user that would change what is read, or write while reading.
+const NEUTRAL: [&str; 8] = [
+    "-c",
+    "safe.directory=*",
+    "-c",
+    "core.autocrlf=false",
+    "-c",
+    "core.fsmonitor=false",
+    "-c",
+    "core.attributesFile=",
+];
+
+/// Gets the source of a commit.
+///
+/// # Errors
+/// When the repository or the reference is not there, or cannot be fetched.
+pub fn obtain(
+    spec: &GitSource,
+    folder: Option<&Path>,
+    cache: &Cache,
+    progress: &Progress,
+) -> Result<Source> {
+    match (&spec.url, &spec.path) {
+        (Some(url), _) => remote(url, &spec.reference, cache, progress),
+        (None, Some(path)) => local(&resolve(path, folder)?, &spec.reference, cache, progress),
+        (None, None) => bail!("a git source needs a path or a URL"),
+    }
+}
+
+fn local(path: &Path, reference: &str, cache: &Cache, progress: &Progress) -> Result<Source> {
+    let shell = quiet_shell()?;
+    let wanted = format!("{reference}^{{commit}}");
+    let commit = read(git(&shell, path).args(["rev-parse", "--verify", "--quiet", "--end-of-options", &wanted]))
+        .with_context(|| format!("the repository {} has no commit `{reference}`: name a tag, branch or commit that `git -C {0} rev-parse` knows", path.display()))?;
+    let about = format!("git {} {reference} ({commit:.12})", path.display());
+    unpacked(&commit, about, cache, progress, |target| {
+        export(path, &commit, target, cache, progress)
+    })
+}
+
+fn remote(url: &str, reference: &str, cache: &Cache, progress: &Progress) -> Result<Source> {
+    let mirror = Mirror {
+        dir: cache.git_mirror(&sha256_hex(url.as_bytes())),
+        url,
+        cache,
+        progress,
+    };
+    let commit = mirror.resolve(reference)?;
+    let about = format!("git {url} {reference} ({commit:.12})");
+    let source = unpacked(&commit, about, cache, progress, |target| {
+        mirror.bring(&commit, reference)?;
+        export(&mirror.dir, &commit, target, cache, progress)
+    })?;
+    mirror.remember(reference, &commit)?;
+    Ok(source)
+}
+
+/// The cache's copy of a repository behind a URL.
+struct Mirror<'a> {
+    dir: PathBuf,
+    url: &'a str,
+    cache: &'a Cache,
+    progress: &'a Progress,
+}
+
+impl Mirror<'_> {
+    /// The commit that a reference names now; without a network, the one that it named last.
+    fn resolve(&self, reference: &str) -> Result<String> {
+        if is_commit_id(reference) {
+            return Ok(reference.to_owned());
+        }
+        let listing = match self.list(reference) {
+            Ok(listing) => listing,
+            Err(error) => return self.last_known(reference).ok_or(error),
+        };
+        best_match(&listing, reference).ok_or_else(|| {
+            anyhow!(
+                "{} has no tag or branch `{reference}`; of a commit give all 40 digits of its id",
+                self.url
+            )
+        })
+    }
+
+    /// What the other side has under a name.
+    fn list(&self, reference: &str) -> Result<String> {
+        let scratch = self.cache.scratch()?;
+        let log = scratch.path().join("git.log");
+        let ending = Job::new("git", ASK_LIMIT)
+            .args(["ls-remote", "--", self.url, reference])
+            .args([format!("{reference}^{{}}")])
+            .env("GIT_TERMINAL_PROMPT", "0")
+            .env("LC_ALL", "C")
+            .log(&log)
+            .run()?;
+        if !is_success(ending) {
+            bail!(
+                "cannot ask {} for `{reference}`: git {}: {}
+is the URL right, and the network there?",
+                self.url,
+                describe(ending, ASK_LIMIT),
+                tail_of(&log, 3)
+            );
+        }
+        Ok(fs::read_to_string(&log)?)
+    }
+
+    fn last_known(&self, reference: &str) -> Option<String> {
+        let commit = fs::read_to_string(self.memo(reference)).ok()?;
+        self.cache.source(&commit).is_dir().then(|| {
+            self.progress.line(format!(
+                "{} does not answer; `{reference}` is taken as {commit:.12}, as last time",
+                self.url
+            ));
+            commit
+        })
+    }
+
+    /// Fetches one commit without its history, unless it is here.
+    fn bring(&self, commit: &str, reference: &str) -> Result<()> {
+        let name = self.dir.file_name().unwrap_or_default().to_string_lossy();
+        let _lock = self.cache.lock(&format!("git-{name}"), self.progress)?;
+        let shell = quiet_shell()?;
+        if !self.dir.is_dir() {
+            let dir = &self.dir;
+            cmd!(shell, "git init --quiet --bare {dir}").quiet().run()?;
+        }
+        let object = format!("{commit}^{{tree}}");
+        let is_here = git(&shell, &self.dir)
+            .args(["cat-file", "-e", &object])
+            .quiet()
+            .ignore_stderr()
+            .run();
+        if is_here.is_ok() {
+            return Ok(());
+        }
+        self.remove_leftovers()?;
+        let scratch = self.cache.scratch()?;
+        let log = scratch.path().join("git.log");
+        let task = self
+            .progress
+            .task(format!("fetching {reference} of {}", self.url), 0);
+        // Kept by a reference, so that what comes later need not bring the same files again.
+        let refspec = format!("+{commit}:refs/kverdict/{commit}");
+        let fetch = |what: &str| {
+            Job::new("git", FETCH_LIMIT)
+                .args(["-C".as_ref(), self.dir.as_os_str()])
+                .args([
+                    "fetch",
+                    "--quiet",
+                    "--depth=1",
+                    "--no-tags",
+                    "--",
+                    self.url,
+                    what,
+                ])
+                .env("GIT_TERMINAL_PROMPT", "0")
+                .env("LC_ALL", "C")
+                .log(&log)
+                .run()
+        };
+        let mut ending = fetch(&refspec)?;
+        if !is_success(ending) && !is_commit_id(reference) {
+            // An old server gives out no commit by its id, only what a name leads to.
+            ending = fetch(&format!("+{reference}:refs/kverdict/{commit}"))?;
+        }
+        drop(task);
+        if is_success(ending) {
+            return Ok(());
+        }
+        bail!(
+            "git fetch of {reference} from {} {}: {}\nrun it again, or clone the repository by other means and give its `path`",
+            self.url,
+            describe(ending, FETCH_LIMIT),
+            tail_of(&log, 3)
+        )
+    }
+
+    /// Half packs of fetches that were cut; git cannot go on with them and would keep them.
+    fn remove_leftovers(&self) -> Result<()> {
+        let packs = self.dir.join("objects/pack");
+        for entry in fs::read_dir(packs).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with("tmp_") {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn memo(&self, reference: &str) -> PathBuf {
+        self.dir
+            .with_extension(format!("{}.ref", sha256_hex(reference.as_bytes())))
+    }
+
+    fn remember(&self, reference: &str, commit: &str) -> Result<()> {
+        if is_commit_id(reference) {
+            return Ok(());
+        }
+        write_whole(&self.memo(reference), commit.as_bytes())
+    }
+}
+
+/// Unpacks a commit to `target`.
+fn export(
+    repository: &Path,
+    commit: &str,
+    target: &Path,
+    cache: &Cache,
+    progress: &Progress,
+) -> Result<()> {
+    let scratch = cache.scratch()?;
+    let tarball = scratch.path().join("commit.tar");
+    let task = progress.task(format!("exporting {commit:.12}"), 0);
+    Job::new("git", ARCHIVE_LIMIT)
+        .args(NEUTRAL)
+        .args(["-C".as_ref(), repository.as_os_str()])
+        .args(["archive", "--format=tar", "--prefix=linux/"])
+        .args(["--output".as_ref(), tarball.as_os_str()])
+        .args([commit])
+        .env("GIT_OPTIONAL_LOCKS", "0")
+        // What a partial clone lacks would be fetched into it.
+        .env("GIT_NO_LAZY_FETCH", "1")
+        .log(scratch.path().join("git.log"))
+        .run_checked()?;
+    drop(task);
+    unpack::tarball(&tarball, target, cache, progress)
+}
+
+/// Of `ID<tab>NAME` lines: a tag's commit rather than the tag, and a tag rather than a branch, as
+/// git itself prefers.
+fn best_match(listing: &str, reference: &str) -> Option<String> {
+    let wanted = [
+        format!("refs/tags/{reference}^{{}}"),
+        format!("refs/tags/{reference}"),
+        format!("refs/heads/{reference}"),
+        format!("{reference}^{{}}"),
+        reference.to_owned(),
+    ];
+    let lines: Vec<(&str, &str)> = listing
+        .lines()
+        .filter_map(|line| line.split_once('\t'))
+        .collect();
+    wanted.iter().find_map(|name| {
+        let (id, _) = lines.iter().find(|(_, found)| found == name)?;
+        is_commit_id(id).then(|| (*id).to_owned())
+    })
+}
+
+fn is_commit_id(text: &str) -> bool {
+    text.len() == 40
+        && text
+            .chars()
+            .all(|c| c.is_ascii_digit() || ('a'..='f').contains(&c))
+}
+
+fn is_success(ending: Ending) -> bool {
+    matches!(ending, Ending::Exited(status) if status.success())
+}
+
+fn quiet_shell() -> Result<Shell> {
+    let shell = Shell::new()?;
+    shell.set_var("GIT_OPTIONAL_LOCKS", "0");
+    shell.set_var("GIT_TERMINAL_PROMPT", "0");
+    shell.set_var("LC_ALL", "C");
+    Ok(shell)
+}
+
+fn git<'a>(shell: &'a Shell, repository: &Path) -> Cmd<'a> {
+    cmd!(shell, "git").args(NEUTRAL).arg("-C").arg(repository)
+}
+
+fn read(command: Cmd<'_>) -> Result<String> {
+    Ok(command.quiet().ignore_stderr().read()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_is_taken_for_its_commit() {
+        let (tag, commit, branch) = ("1".repeat(40), "2".repeat(40), "3".repeat(40));
+        let listing =
+            format!("{branch}\trefs/heads/v1\n{tag}\trefs/tags/v1\n{commit}\trefs/tags/v1^{{}}\n");
+        assert_eq!(best_match(&listing, "v1"), Some(commit));
+        assert_eq!(
+            best_match(&format!("{branch}\trefs/heads/v1\n"), "v1"),
+            Some(branch)
+        );
+        assert_eq!(best_match(&listing, "v"), None);
+    }
+}

@@ -1,0 +1,127 @@
+//! Compressed files, by the programs that every distribution has: their decoders are the tested
+//! and fast ones, and ours would take longer to compile than to run.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::process::{Ending, Job, describe, tail_of};
+
+/// A kernel package takes seconds.
+const LIMIT: Duration = Duration::from_secs(15 * 60);
+
+/// How a file is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// gzip
+    Gzip,
+    /// xz
+    Xz,
+    /// The older lzma
+    Lzma,
+    /// zstd
+    Zstd,
+    /// bzip2
+    Bzip2,
+}
+
+impl Compression {
+    /// What names of such files end with.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::Gzip => "gz",
+            Self::Xz => "xz",
+            Self::Lzma => "lzma",
+            Self::Zstd => "zst",
+            Self::Bzip2 => "bz2",
+        }
+    }
+
+    /// The program that replaces a file by what is in it.
+    fn command(self) -> &'static [&'static str] {
+        match self {
+            Self::Gzip => &["gzip", "--decompress", "--force"],
+            Self::Xz => &["xz", "--decompress", "--force", "--threads=0"],
+            Self::Lzma => &["xz", "--format=lzma", "--decompress", "--force"],
+            Self::Zstd => &["zstd", "--decompress", "--force", "--rm", "--quiet"],
+            Self::Bzip2 => &["bzip2", "--decompress", "--force"],
+        }
+    }
+}
+
+/// How a file is compressed, by how it starts; none: not at all.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn kind_of(file: &Path) -> Result<Option<Compression>> {
+    let mut start = Vec::new();
+    File::open(file)
+        .and_then(|file| file.take(6).read_to_end(&mut start))
+        .with_context(|| format!("cannot read {}", file.display()))?;
+    let kinds: [(&[u8], Compression); 5] = [
+        (&[0x1f, 0x8b], Compression::Gzip),
+        (b"\xfd7zXZ\0", Compression::Xz),
+        (&[0x28, 0xb5, 0x2f, 0xfd], Compression::Zstd),
+        (b"BZh", Compression::Bzip2),
+        (&[0x5d, 0, 0], Compression::Lzma),
+    ];
+    let found = kinds.iter().find(|(magic, _)| start.starts_with(magic));
+    Ok(found.map(|(_, kind)| *kind))
+}
+
+/// Replaces a file, whose name ends with its compression's suffix, by what is in it.
+///
+/// # Errors
+/// When it is damaged or cut off, or is more than `limit` bytes.
+pub fn decompress(packed: &Path, kind: Compression, limit: u64) -> Result<PathBuf> {
+    let plain = packed.with_extension("");
+    let log = packed.with_extension("log");
+    let (program, arguments) = kind.command().split_first().context("a program")?;
+    let child = Job::new(program, LIMIT)
+        .args(arguments)
+        .args(["--".as_ref(), packed.as_os_str()])
+        .env("LC_ALL", "C")
+        .log(&log)
+        .start()?;
+    let too_large = || fs::metadata(&plain).is_ok_and(|data| data.len() > limit);
+    let ending = child.wait_with(|| {
+        if too_large() {
+            bail!("it unpacks to more than {limit} bytes");
+        }
+        Ok(())
+    })?;
+    if !matches!(ending, Ending::Exited(status) if status.success()) {
+        bail!(
+            "{program} {}: {}",
+            describe(ending, LIMIT),
+            tail_of(&log, 1)
+        );
+    }
+    if too_large() {
+        bail!("it unpacks to more than {limit} bytes");
+    }
+    Ok(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_unpacks_without_end_is_cut_off() {
+        let dir = tempfile::tempdir().unwrap();
+        for limit in [1000, 1 << 30] {
+            let plain = dir.path().join("bomb");
+            fs::write(&plain, vec![0; 4 << 20]).unwrap();
+            Job::new("xz", LIMIT).args([&plain]).run_checked().unwrap();
+            let packed = plain.with_extension("xz");
+            let kind = kind_of(&packed).unwrap().unwrap();
+            let result = decompress(&packed, kind, limit);
+            assert_eq!(result.is_ok(), limit > 1000, "{result:?}");
+            let _ = fs::remove_file(&plain);
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! A made-up kernel of two C files, and a place to build it with the real program.
+
+// Every test program uses another part of it.
+#![allow(dead_code)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+const MAKEFILE: &str = r#"
+objects := $(O)/kernel/a.o $(O)/kernel/b.o
+allnoconfig:
+	@grep -v NEEDS_NET "$(KCONFIG_ALLCONFIG)" > $(O)/.config
+	@echo CONFIG_ALWAYS=y >> $(O)/.config
+bzImage: $(O)/vmlinux
+	@mkdir -p $(O)/arch/x86/boot $(O)/include/config
+	@cp $(O)/vmlinux $(O)/arch/x86/boot/bzImage
+	@echo 6.99.0-made-up > $(O)/include/config/kernel.release
+$(O)/vmlinux: $(objects)
+	@cat $^ > $@
+	@nm $^ > $(O)/System.map
+$(O)/kernel/%.o: kernel/%.c
+	@mkdir -p $(@D)
+	@echo "  CC      kernel/$*.o"
+	@$(CC) -c -o $@ $(CURDIR)/$<
+	@touch $(@D)/.$*.o.cmd
+"#;
+
+const KCONFIG: &str = "config NEEDS_NET\n\tbool \"Needs net\"\n\tdepends on NET\n";
+
+pub const FILES: [(&str, &str); 4] = [
+    ("Makefile", MAKEFILE),
+    ("Kconfig", KCONFIG),
+    ("kernel/a.c", "int a(void)\n{\n\treturn 1;\n}\n"),
+    ("kernel/b.c", "int b(void)\n{\n\treturn 2;\n}\n"),
+];
+
+pub const FIX: &str = "\
+--- a/kernel/a.c
++++ b/kernel/a.c
+@@ -1,4 +1,4 @@
+ int a(void)
+ {
+-\treturn 1;
++\treturn 3;
+ }
+";
+
+/// A folder with a kernel tree, a catalogue and a cache.
+pub struct Place {
+    dir: tempfile::TempDir,
+}
+
+impl Place {
+    pub fn new() -> Self {
+        let place = Self {
+            dir: tempfile::tempdir().unwrap(),
+        };
+        for (path, text) in FILES {
+            place.write(&format!("tree/{path}"), text);
+        }
+        place.write("kernels/fragments/tiny.config", "CONFIG_A=y\n");
+        place.write("fix.patch", FIX);
+        place.kernel("tree: {path: ../tree}");
+        place
+    }
+
+    pub fn kernel(&self, source: &str) {
+        let text = format!(
+            "name: tiny\nabout: made up\nera: '6.99'\nsource:\n  {source}\nfragments: [tiny]\nfix: {{state: unknown, from: made up}}\n"
+        );
+        self.write("kernels/tiny.yaml", &text);
+    }
+
+    /// A kernel of the same name that is not built.
+    pub fn binary(&self, binary: &str) {
+        let text = format!(
+            "name: tiny\nabout: made up\nera: '6.99'\nbinary:\n  {binary}\nfix: {{state: unknown, from: made up}}\n"
+        );
+        self.write("kernels/tiny.yaml", &text);
+    }
+
+    pub fn root(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.dir.path().join(path)
+    }
+
+    pub fn write(&self, path: &str, text: &str) {
+        self.write_bytes(path, text.as_bytes());
+    }
+
+    pub fn write_bytes(&self, path: &str, text: &[u8]) {
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    pub fn build(&self, arguments: &[&str]) -> Output {
+        self.kverdict(&[&["build", "tiny", "--json"], arguments].concat())
+    }
+
+    pub fn kverdict(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_kverdict"))
+            .args(arguments)
+            .current_dir(self.dir.path())
+            .env("KVERDICT_CACHE", self.path("cache"))
+            .output()
+            .unwrap()
+    }
+
+    pub fn built(&self, arguments: &[&str]) -> Value {
+        let output = self.build(arguments);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{text}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    pub fn failed(&self, arguments: &[&str], code: i32, kind: &str) -> String {
+        let output = self.build(arguments);
+        let value: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{value}");
+        assert_eq!(value["failure"], kind, "{value}");
+        value["message"].as_str().unwrap().to_owned()
+    }
+
+    pub fn tarball(&self) -> String {
+        let status = Command::new("tar")
+            .args(["--create", "--file", "tiny.tar", "tree"])
+            .current_dir(self.dir.path())
+            .status()
+            .unwrap();
+        assert!(status.success());
+        let output = Command::new("sha256sum")
+            .arg(self.path("tiny.tar"))
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&output.stdout)[..64].to_owned()
+    }
+
+    /// Where the cache keeps the source of a build.
+    pub fn cached_source(&self, built: &Value) -> PathBuf {
+        let digest = built["source"]["digest"].as_str().unwrap();
+        self.path("cache/sources").join(digest)
+    }
+
+    /// Makes an rpm of a spec below `rpm`, with what lies in `rpm/SOURCES`.
+    pub fn rpmbuild(&self, what: &str, spec: &str) {
+        assert!(
+            Path::new("/usr/bin/rpmbuild").exists(),
+            "rpmbuild is not installed: `cargo xtask test --install-deps` installs the package rpm"
+        );
+        self.write("rpm/kernel.spec", spec);
+        let top = self.path("rpm");
+        let script = format!(
+            "rpmbuild {what} --define '_topdir {}' --define 'dist .el7' --nodeps rpm/kernel.spec",
+            top.display()
+        );
+        shell(self.root(), &script);
+    }
+}
+
+/// Runs a script of the test's own in a folder; what it prints.
+pub fn shell(folder: &Path, script: &str) -> String {
+    let output = Command::new("sh")
+        .args(["-e", "-c", script])
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{script}: {errors}");
+    String::from_utf8(output.stdout).unwrap()
+}
