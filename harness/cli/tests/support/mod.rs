@@ -1,5 +1,8 @@
 //! Running kverdict on campaigns derived from the one that comes with it.
 
+// Every test program uses another part of it.
+#![allow(dead_code)]
+
 use std::cell::RefCell;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
