@@ -34,11 +34,9 @@ pub fn apply(tree: &Path, patch: &Path, manner: Manner, log: &Path) -> Result<()
         ])
         .args([format!("--fuzz={}", manner.fuzz)])
         .args(manner.strip.map(|strip| format!("--strip={strip}")))
-        .args([if manner.reverse {
-            "--reverse"
-        } else {
-            "--forward"
-        }])
+        // Without it a patch that fits the other way round is silently taken that way.
+        .args(["--forward"])
+        .args(manner.reverse.then_some("--reverse"))
         .args(["--input".as_ref(), patch.as_os_str()])
         .dir(tree)
         .env("LC_ALL", "C")
