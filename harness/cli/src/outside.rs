@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use kverdict_core::outside::detector::Limits;
 use kverdict_core::outside::finding::{Findings, State};
+use kverdict_core::outside::kallsyms;
 use kverdict_core::outside::memory::{Code, Recorder};
 use kverdict_core::outside::sample::{Line, Look, Sample, Vcpu};
 use kverdict_core::outside::symbols::Symbols;
@@ -26,6 +27,8 @@ pub const INTERVAL: Duration = Duration::from_millis(250);
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 /// What a guest has to say after it was asked comes within so long, even over a slow serial port.
 const SPEAK_TIME: Duration = Duration::from_secs(2);
+/// Each search reads some megabytes of the guest.
+const SYMBOL_SEARCHES_MAX: u32 = 5;
 /// Between two keys typed on the console.
 const KEY_TIME: Duration = Duration::from_millis(200);
 /// Longest time for a dump of guest memory.
@@ -38,6 +41,7 @@ pub struct Outside {
     watcher: Watcher,
     code: Code,
     log: BufWriter<File>,
+    symbol_searches: u32,
     start: Instant,
     next: Instant,
     /// Time spent with QEMU's monitor.
@@ -67,6 +71,7 @@ impl Outside {
             code: Code::new(symbols.text()),
             watcher: Watcher::new(symbols, Limits::default()),
             log: BufWriter::new(log),
+            symbol_searches: 0,
             start,
             next: start,
             spent: Duration::ZERO,
@@ -89,6 +94,9 @@ impl Outside {
         };
         // Raw, before it is understood.
         self.write(&Line::Sample(sample.clone()))?;
+        if self.watcher.symbols().is_empty() {
+            self.find_symbols(&sample);
+        }
         let suspects = self.watcher.sample(&sample);
         if !suspects.is_empty() {
             self.look(&suspects)?;
@@ -183,6 +191,26 @@ impl Outside {
                 self.monitor = Link::Lost(format!("{error:#}"));
                 None
             }
+        }
+    }
+
+    /// Finds the kernel's kallsyms in its memory. Tried again with each sample until found, but not for
+    /// ever: there are kernels without.
+    fn find_symbols(&mut self, sample: &Sample) {
+        let in_kernel = |vcpu: &&Vcpu| vcpu.registers.in_kernel();
+        let (Some(vcpu), Link::Up(monitor)) =
+            (sample.vcpus.iter().find(in_kernel), &mut self.monitor)
+        else {
+            return;
+        };
+        if self.symbol_searches == SYMBOL_SEARCHES_MAX {
+            return;
+        }
+        self.symbol_searches += 1;
+        let memory = GuestMemory::in_bulk(monitor, vcpu.index);
+        if let Ok(symbols) = kallsyms::from_guest(vcpu.registers.idt_base, &memory) {
+            self.code = Code::new(symbols.text());
+            self.watcher.name_by(symbols);
         }
     }
 

@@ -238,9 +238,12 @@ fn keep_papers(kernel: &BuiltKernel, dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Names of a kernel's functions and variables.
+/// Names of a kernel's functions and variables. A kernel that came without a System.map is asked for
+/// its own once it runs.
 fn symbols(kernel: &BuiltKernel) -> Result<Symbols> {
-    let path = &kernel.system_map;
+    let Some(path) = &kernel.system_map else {
+        return Ok(Symbols::default());
+    };
     let text =
         fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     Symbols::from_system_map(&text).with_context(|| path.display().to_string())

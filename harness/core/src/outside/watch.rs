@@ -36,6 +36,11 @@ impl Watcher {
         &self.symbols
     }
 
+    /// Takes the guest's own symbols where nothing else named any.
+    pub fn name_by(&mut self, symbols: Symbols) {
+        self.symbols = symbols;
+    }
+
     /// Takes in a sample; returns the vCPUs that [`Watcher::look`] should look at now.
     pub fn sample(&mut self, sample: &Sample) -> Vec<Vcpu> {
         let suspects = self.detector.sample(sample);
