@@ -308,7 +308,9 @@ impl<'a> Watcher<'a> {
         let console_ms = since_start(self.report_at);
         let outside_ms = since_start(self.stuck_at);
         let findings = self.scanner.finish();
-        let (outside, outside_lost) = self.outside.finish();
+        let (outside, lost) = self.outside.finish();
+        // A guest that ends by itself takes its monitor along.
+        let outside_lost = lost.filter(|_| matches!(end, End::Stopped(_)));
         let (outcome, title) = classify(&findings, &outside, &self.agent, end);
         let title = if outcome == Outcome::Infrastructure {
             format!(

@@ -247,6 +247,7 @@ fn t9_a_silent_deadlock_is_found_from_outside() {
             "- lpj=3000000",
             "- nowatchdog\n    - rcupdate.rcu_cpu_stall_suppress=1\n    - quiet\n    - loglevel=1\n    - lpj=3000000",
         )
+        .replace("load_seconds: 60", "load_seconds: 30")
         .replace("min_control_lockups: 3", "min_control_lockups: 1")
         .replace("alpha: 0.01", "alpha: 0.2")
         .run();
@@ -316,6 +317,7 @@ fn t9_a_silent_deadlock_is_found_from_outside() {
 #[ignore = "boots real kernels"]
 fn t10_any_guest_can_be_diagnosed_by_its_qmp_socket() {
     let run = Verify::new()
+        .without_proof_of_detectors()
         .replace("load_seconds: 60", "load_seconds: 1")
         .replace("max_trials_per_arm: 30", "max_trials_per_arm: 1")
         .run();
@@ -341,7 +343,7 @@ fn t10_any_guest_can_be_diagnosed_by_its_qmp_socket() {
             frames.iter().any(|frame| frame["symbol"] == "do_idle")
         };
         assert_eq!(diagnosis["findings"]["stuck"], serde_json::json!([]));
-        cpus.len() == 4 && cpus.iter().all(idles)
+        cpus.len() == 8 && cpus.iter().all(idles)
     });
     let text = run.kverdict(&[
         "diagnose",

@@ -154,7 +154,14 @@ pub fn start_guest(kernel: &str, initramfs: &Path, qmp: &Path) -> Guest {
         .unwrap_or_else(|| Path::new(&std::env::var_os("HOME").unwrap()).join(".cache"));
     let image = cache.join("kverdict/builds").join(kernel).join("bzImage");
     let child = Command::new("qemu-system-x86_64")
-        .args(["-display", "none", "-smp", "4", "-m", "512", "-cpu", "max"])
+        .args(["-display", "none", "-m", "1024", "-cpu", "max"])
+        .args(["-serial", "null", "-serial", "null"])
+        // The agent powers off a guest that is not what the campaign asks for.
+        .args(["-smp", "8,sockets=2,cores=4"])
+        .args(["-object", "memory-backend-ram,id=m0,size=512M"])
+        .args(["-object", "memory-backend-ram,id=m1,size=512M"])
+        .args(["-numa", "node,nodeid=0,cpus=0-3,memdev=m0"])
+        .args(["-numa", "node,nodeid=1,cpus=4-7,memdev=m1"])
         .args([
             "-append",
             "console=ttyS0 rdinit=/init no_timer_check lpj=3000000",
