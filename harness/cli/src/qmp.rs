@@ -27,7 +27,7 @@ const ANSWER_BYTES_MAX: u64 = 64 << 20;
 pub struct Monitor {
     wire: Wire,
     threads: Vec<Thread>,
-    /// Names of events that came in, such as `SHUTDOWN`.
+    /// Events that came in, such as `SHUTDOWN guest-reset`.
     pub events: Vec<String>,
 }
 
@@ -174,6 +174,18 @@ impl Monitor {
         text.split_ascii_whitespace().next()?.parse().ok()
     }
 
+    /// What QEMU said before it closed the connection: the last event tells why it ended.
+    pub fn last_words(&mut self) -> Vec<String> {
+        while let Ok(line) = self.wire.read_line() {
+            if let Ok(message) = serde_json::from_str::<Value>(&line)
+                && let Some(event) = message.get("event")
+            {
+                self.events.push(describe_event(event, &message["data"]));
+            }
+        }
+        std::mem::take(&mut self.events)
+    }
+
     fn find_threads(&mut self) -> Result<()> {
         let answer = self.answer(r#"{"execute":"query-cpus-fast"}"#)?;
         let vcpus = answer.as_array().context("query-cpus-fast gave no list")?;
@@ -196,8 +208,7 @@ impl Monitor {
                 .map_err(|_| anyhow!("answer is no JSON: `{}`", head(&line)))?;
             if let Some(event) = message.get("event") {
                 // Newer QEMUs have events that nobody here knows; they end nothing.
-                self.events
-                    .push(event.as_str().unwrap_or_default().to_owned());
+                self.events.push(describe_event(event, &message["data"]));
                 line = self.wire.read_line()?;
                 continue;
             }
@@ -210,6 +221,17 @@ impl Monitor {
                 .ok_or_else(|| anyhow!("neither answer nor error: `{}`", head(&line)));
         }
     }
+}
+
+/// `SHUTDOWN guest-reset`: the event, and its reason or action if it has one.
+fn describe_event(event: &Value, data: &Value) -> String {
+    let words = [Some(event), data.get("reason"), data.get("action")];
+    let words: Vec<&str> = words
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    words.join(" ")
 }
 
 fn head(line: &str) -> String {
@@ -423,11 +445,11 @@ mod tests {
             GREETING,
             OK,
             CPUS,
-            "{\"event\": \"NEW_IN_QEMU_99\", \"data\": 1}\r\n{\"return\": {\"running\": true, \"singlestep\": false, \"status\": \"running\"}}\r\n",
+            "{\"event\": \"NEW_IN_QEMU_99\", \"data\": {\"reason\": \"why\"}}\r\n{\"return\": {\"running\": true, \"singlestep\": false, \"status\": \"running\"}}\r\n",
         ]);
         let mut monitor = Monitor::connect(&path).unwrap();
         assert_eq!(monitor.run_state().unwrap(), "running");
-        assert_eq!(monitor.events, ["NEW_IN_QEMU_99"]);
+        assert_eq!(monitor.events, ["NEW_IN_QEMU_99 why"]);
         assert_eq!(monitor.cpu_time_ns(0), None, "process 1 is no QEMU");
     }
 

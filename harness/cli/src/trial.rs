@@ -308,10 +308,18 @@ impl<'a> Watcher<'a> {
         let console_ms = since_start(self.report_at);
         let outside_ms = since_start(self.stuck_at);
         let findings = self.scanner.finish();
-        let (outside, lost) = self.outside.finish();
+        let mut outside = self.outside;
+        let why_ended = matches!(end, End::Exited(_))
+            .then(|| outside.why_ended())
+            .flatten();
+        let (outside, lost) = outside.finish();
         // A guest that ends by itself takes its monitor along.
         let outside_lost = lost.filter(|_| matches!(end, End::Stopped(_)));
         let (outcome, title) = classify(&findings, &outside, &self.agent, end);
+        let title = match (outcome, why_ended) {
+            (Outcome::UnexpectedExit, Some(why)) => format!("{title} (QEMU: {why})"),
+            (_, _) => title,
+        };
         let title = if outcome == Outcome::Infrastructure {
             format!(
                 "{title}: {}",
