@@ -1,6 +1,6 @@
 //! QEMU's monitor: QMP over a socket of its own, or through libvirt where that holds the socket.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
@@ -244,6 +244,20 @@ fn is_vcpu_thread(id: i64) -> bool {
         .is_ok_and(|cmdline| cmdline.contains("qemu") || cmdline.contains("kvm"))
 }
 
+/// What virsh says is wrong, in one line: it begins each of its lines with `error:`.
+fn virsh_words(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    let lines = text
+        .lines()
+        .map(|line| line.strip_prefix("error:").unwrap_or(line).trim())
+        .filter(|line| !line.is_empty());
+    let words: Vec<&str> = lines.collect();
+    match words.is_empty() {
+        true => "failed and said nothing".to_owned(),
+        false => words.join(": "),
+    }
+}
+
 impl Wire {
     fn send(&mut self, request: &str) -> Result<String> {
         match self {
@@ -254,15 +268,20 @@ impl Wire {
                 self.read_line()
             }
             Self::Libvirt { connect, domain } => {
-                let shell = Shell::new()?;
                 let uri = connect.iter().flat_map(|uri| ["--connect", uri.as_str()]);
-                let line = cmd!(
-                    shell,
-                    "virsh {uri...} qemu-monitor-command {domain} {request}"
-                )
-                .quiet()
-                .read()?;
-                Ok(line)
+                // A domain's name may begin with a dash.
+                let arguments = ["qemu-monitor-command", "--domain", domain, "--cmd", request];
+                let shell = Shell::new()?;
+                let output = cmd!(shell, "virsh {uri...} {arguments...}")
+                    .env("LC_ALL", "C")
+                    .quiet()
+                    .ignore_status()
+                    .output()
+                    .context("cannot run virsh; is libvirt's client (Debian: libvirt-clients) installed?")?;
+                if !output.status.success() {
+                    bail!("virsh: {}", virsh_words(&output.stderr));
+                }
+                Ok(String::from_utf8_lossy(&output.stdout).into_owned())
             }
         }
     }
@@ -319,8 +338,10 @@ pub fn open_socket(path: &Path) -> io::Result<UnixStream> {
 pub struct GuestMemory<'a> {
     monitor: RefCell<&'a mut Monitor>,
     vcpu: u32,
-    /// A file for QEMU to write to; `None`: it cannot, or nobody tried.
+    /// A file for QEMU to write to.
     file: Option<NamedTempFile>,
+    /// It wrote there once, or it was not tried yet.
+    writes_files: Cell<bool>,
 }
 
 impl<'a> GuestMemory<'a> {
@@ -330,6 +351,7 @@ impl<'a> GuestMemory<'a> {
             monitor: RefCell::new(monitor),
             vcpu,
             file: None,
+            writes_files: Cell::new(true),
         }
     }
 
@@ -343,20 +365,35 @@ impl<'a> GuestMemory<'a> {
     }
 
     fn read_by_file(&self, at: u64, buffer: &mut [u8]) -> Option<()> {
-        let path = self.file.as_ref()?.path();
+        let file = self.file.as_ref().filter(|_| self.writes_files.get())?;
+        let path = file.path();
         // Not the crate's command: QEMU up to 9 takes addresses of the kernel's half as negative
         // numbers only, newer ones take them as well.
         let request = json!({"execute": "memsave", "arguments": {
             "val": at as i64, "size": buffer.len(), "filename": path, "cpu-index": self.vcpu,
         }});
         let mut monitor = self.monitor.borrow_mut();
-        monitor.answer(&request.to_string()).ok()?;
-        File::open(path).ok()?.read_exact(buffer).ok()
+        if let Err(error) = monitor.answer(&request.to_string()) {
+            // Another user's QEMU cannot write to any file of ours: do not ask again.
+            self.writes_files.set(!is_about_file(&error, path));
+            return None;
+        }
+        let read = File::open(path).ok()?.read_exact(buffer).ok();
+        // QEMU may run in another mount namespace, where it writes another file of that name.
+        self.writes_files.set(read.is_some());
+        read
     }
 }
 
-/// Bytes asked for in one command: its answer is two to three times that.
-const READ_BYTES: usize = 64 << 10;
+/// Whether QEMU complains about the file that it is asked to write, rather than about the memory.
+fn is_about_file(error: &anyhow::Error, path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    error.to_string().contains(&*name.to_string_lossy())
+}
+
+/// Bytes asked for in one command: its answer is almost four times that. libvirt forwards answers of
+/// up to 4 MiB, and takes some 0.1 s for each, however short.
+const READ_BYTES: usize = 256 << 10;
 
 impl Memory for GuestMemory<'_> {
     fn read(&self, at: u64, buffer: &mut [u8]) -> bool {
@@ -482,6 +519,48 @@ mod tests {
             Monitor::connect(Path::new("no-such.sock")).err().unwrap()
         );
         assert!(text.contains("no-such.sock"), "{text}");
+    }
+
+    #[test]
+    fn a_qemu_that_cannot_write_our_file_is_asked_once() {
+        let (_dir, path) = fake(&[
+            GREETING,
+            OK,
+            CPUS,
+            "{\"error\": {\"class\": \"GenericError\", \"desc\": \"Invalid addr 0x0000000000000000/size 1 specified\"}}\r\n",
+            "{\"return\": \"Cannot access memory at address 0x0\\r\\n\"}\r\n",
+            "{\"error\": {\"class\": \"GenericError\", \"desc\": \"Could not open '/x/kverdict-test': Permission denied\"}}\r\n",
+            "{\"return\": \"ffffffff81000000: 0x48\\r\\n\"}\r\n",
+            "{\"return\": \"ffffffff81000000: 0x49\\r\\n\"}\r\n",
+        ]);
+        let mut monitor = Monitor::connect(&path).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let file = tempfile::Builder::new()
+            .prefix("kverdict-test")
+            .rand_bytes(0)
+            .tempfile_in(&folder);
+        let memory = GuestMemory {
+            file: Some(file.unwrap()),
+            ..GuestMemory::new(&mut monitor, 0)
+        };
+        let mut byte = [0];
+        assert!(!memory.read(0, &mut byte), "not mapped");
+        for expected in [0x48, 0x49] {
+            assert!(memory.read(0xffff_ffff_8100_0000, &mut byte));
+            assert_eq!(byte, [expected]);
+        }
+    }
+
+    #[test]
+    fn what_virsh_says_is_told_in_one_line() {
+        let said = virsh_words(
+            b"error: failed to connect to the hypervisor\nerror: no connection driver available for foo:///bar\n\n",
+        );
+        assert_eq!(
+            said,
+            "failed to connect to the hypervisor: no connection driver available for foo:///bar"
+        );
+        assert_eq!(virsh_words(b""), "failed and said nothing");
     }
 
     #[test]

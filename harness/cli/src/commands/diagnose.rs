@@ -44,7 +44,7 @@ const BANNER_BYTES_MAX: usize = 512;
 Examples:
   qemu-system-x86_64 ... -qmp unix:/run/vm.qmp,server=on,wait=off
   kverdict diagnose --qmp /run/vm.qmp
-  kverdict diagnose --libvirt web3 --symbols /boot/System.map-6.1.0-28-amd64 --json
+  kverdict diagnose --libvirt web3 --symbols System.map --json
   kverdict diagnose --recorded results/RUN/trials/0001-unfixed/vcpus.jsonl --symbols System.map")]
 pub struct DiagnoseArgs {
     #[command(flatten)]
@@ -245,9 +245,24 @@ fn read_symbols(path: &Path) -> Result<Symbols> {
     let symbols = Symbols::from_system_map(&text)
         .map_err(|error| Usage(format!("symbols {shown}: {error}")))?;
     if symbols.is_empty() {
-        return Err(Usage(format!("symbols {shown}: no functions in it")).into());
+        return Err(Usage(format!(
+            "symbols {shown}: no functions in it{}",
+            stub_hint(&text)
+        ))
+        .into());
     }
     Ok(symbols)
+}
+
+/// Debian's `/boot/System.map-*` is one line that says where to find the real one.
+fn stub_hint(text: &str) -> &'static str {
+    match text.contains("The real System.map is in") {
+        true => {
+            " (Debian's placeholder); leave --symbols out to use the kernel's own, or take the real one \
+             from its -dbg package"
+        }
+        false => "",
+    }
 }
 
 /// The kernel's `linux_banner`.

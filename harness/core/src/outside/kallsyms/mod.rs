@@ -33,8 +33,8 @@ pub enum NotFound {
 /// How far behind the entry code of a kernel its tables are looked for: more than any kernel's
 /// read-only data.
 const SEARCHED_BYTES: usize = 64 << 20;
-/// Bytes that are read at once.
-const STEP_BYTES: usize = 64 << 10;
+/// Bytes that are read at once: each read takes libvirt 0.1 s, however short.
+const STEP_BYTES: usize = 256 << 10;
 /// Granularity of KASLR: `CONFIG_PHYSICAL_ALIGN` is a multiple of 2 MiB on x86-64 (arch/x86/Kconfig).
 const KASLR_STEP_BYTES: u64 = 2 << 20;
 /// A page of guest memory: it is mapped as a whole or not at all.
