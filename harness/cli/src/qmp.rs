@@ -20,6 +20,11 @@ use xshell::{Shell, cmd};
 /// A monitor that says nothing for so long is taken for dead. A busy guest delays answers by some
 /// ten milliseconds.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
+/// The same for a call of virsh, whose answer goes through libvirtd.
+const LIBVIRT_DEADLINE_SECONDS: u32 = 30;
+/// Exit status of coreutils' `timeout` when it ended the command, and when there is none.
+const TIMED_OUT: i32 = 124;
+const NOT_FOUND: i32 = 127;
 /// Longest answer that is read: registers of some hundred vCPUs take a megabyte.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
 
@@ -272,12 +277,21 @@ impl Wire {
                 // A domain's name may begin with a dash.
                 let arguments = ["qemu-monitor-command", "--domain", domain, "--cmd", request];
                 let shell = Shell::new()?;
-                let output = cmd!(shell, "virsh {uri...} {arguments...}")
+                let deadline = LIBVIRT_DEADLINE_SECONDS.to_string();
+                let output = cmd!(shell, "timeout {deadline} virsh {uri...} {arguments...}")
                     .env("LC_ALL", "C")
                     .quiet()
                     .ignore_status()
-                    .output()
-                    .context("cannot run virsh; is libvirt's client (Debian: libvirt-clients) installed?")?;
+                    .output()?;
+                match output.status.code() {
+                    Some(TIMED_OUT) => {
+                        bail!("virsh: no answer within {LIBVIRT_DEADLINE_SECONDS} s")
+                    }
+                    Some(NOT_FOUND) => bail!(
+                        "there is no virsh here; install libvirt's client (Debian: libvirt-clients)"
+                    ),
+                    Some(_) | None => {}
+                }
                 if !output.status.success() {
                     bail!("virsh: {}", virsh_words(&output.stderr));
                 }
