@@ -4,23 +4,23 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use kverdict_core::arming::{Arming, Fired};
-use kverdict_core::console::Scanner;
 use kverdict_core::outside::symbols::Symbols;
 
-use crate::agent_channel::{AgentChannel, Phase};
+use crate::agent_channel::Phase;
 use crate::gdb;
 use crate::layout::TrialDir;
-use crate::outside::Outside;
-use crate::process::{self, Child, Interrupted, Job};
-use crate::qemu::{self, Machine};
-use crate::store;
-use crate::tail::Tail;
+use crate::process::{self, Interrupted};
+use crate::qemu::Machine;
+use crate::running::RunningGuest;
 
 /// A detector that has said nothing after so long is silent: an RCU stall takes 21 s by default, the
 /// kernel's hard lockup detector up to 15 s.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Without a detector in the guest there is nothing to wait for but the outside one.
 const PATIENCE_OUTSIDE: Duration = Duration::from_secs(15);
+
+/// What has to notice a lockup, by the names that reports give them.
+const DETECTORS: [&str; 2] = ["outside", "console"];
 
 /// Boots `machine` in `dir`, which must be new, and locks up its last vCPU.
 ///
@@ -31,10 +31,14 @@ pub fn prove(
     build: &str,
     dir: &TrialDir,
     machine: &Machine<'_>,
-    symbols: Symbols,
+    symbols: &Symbols,
     boot_deadline: Duration,
 ) -> Result<Arming> {
-    let mut proof = Proof::start(dir, machine, symbols, boot_deadline)?;
+    let guest = RunningGuest::start(dir, machine, symbols, boot_deadline + PATIENCE * 2)?;
+    let mut proof = Proof {
+        boot_deadline: guest.start + boot_deadline,
+        guest,
+    };
     let mut arming = Arming {
         arm: arm.to_owned(),
         build: build.to_owned(),
@@ -44,14 +48,10 @@ pub fn prove(
         waited_ms: 0,
         trouble: None,
     };
-    let vcpu = machine
-        .guest
-        .nodes
-        .iter()
-        .map(|node| node.cpus)
-        .sum::<u32>()
-        - 1;
-    let locked_up = proof.wait_until_armed().and_then(|()| proof.lock_up(vcpu));
+    let vcpu = machine.guest.cpus() - 1;
+    let locked_up = proof
+        .wait_until_armed()
+        .and_then(|()| proof.lock_up(dir, vcpu));
     match locked_up {
         Ok(place) => {
             arming.how = format!("vCPU {vcpu} made to spin in {place}() with interrupts off");
@@ -60,70 +60,34 @@ pub fn prove(
         Err(error) if error.is::<Interrupted>() => return Err(error),
         Err(error) => arming.trouble = Some(format!("{error:#}")),
     }
-    proof.child.kill();
+    proof.guest.child.kill();
     Ok(arming)
 }
 
 struct Proof {
-    child: Child,
-    console: Tail,
-    scanner: Scanner,
-    agent: AgentChannel,
-    outside: Outside,
-    dir: TrialDir,
+    guest: RunningGuest,
     boot_deadline: Instant,
 }
 
 impl Proof {
-    fn start(
-        dir: &TrialDir,
-        machine: &Machine<'_>,
-        symbols: Symbols,
-        boot_deadline: Duration,
-    ) -> Result<Self> {
-        let _ = std::fs::remove_dir_all(dir.root());
-        std::fs::create_dir_all(dir.root())
-            .with_context(|| format!("cannot create {}", dir.root().display()))?;
-        let start = Instant::now();
-        let job = Job::new(qemu::QEMU, boot_deadline + PATIENCE * 2)
-            .args(machine.argv())
-            .dir(dir.root())
-            .log(dir.qemu_log());
-        store::replace(
-            &dir.qemu_argv(),
-            format!("{}\n", job.shell_line()).as_bytes(),
-        )?;
-        Ok(Self {
-            child: job.start()?,
-            console: Tail::new(dir.console()),
-            scanner: Scanner::new(),
-            agent: AgentChannel::new(Tail::new(dir.agent())),
-            outside: Outside::new(dir, symbols, start)?,
-            dir: dir.clone(),
-            boot_deadline: start + boot_deadline,
-        })
-    }
-
     /// One round of watching.
     fn step(&mut self) -> Result<()> {
         if process::interrupted() {
-            self.child.kill();
+            self.guest.child.kill();
             return Err(Interrupted.into());
         }
-        let scanner = &mut self.scanner;
-        self.console.follow(|bytes| scanner.feed(bytes))?;
-        self.agent.follow()?;
-        self.outside.tick()?;
+        self.guest.hear()?;
+        self.guest.outside.tick()?;
         std::thread::sleep(process::POLL_INTERVAL);
         Ok(())
     }
 
     fn wait_until_armed(&mut self) -> Result<()> {
-        while self.agent.phase != Phase::Armed {
-            if let Some(status) = self.child.try_wait()? {
+        while self.guest.agent.phase != Phase::Armed {
+            if let Some(status) = self.guest.child.try_wait()? {
                 anyhow::bail!("QEMU ended ({status}) before the agent was ready");
             }
-            if let Phase::Unfit(why) = &self.agent.phase {
+            if let Phase::Unfit(why) = &self.guest.agent.phase {
                 anyhow::bail!("the guest is unfit: {why}");
             }
             if Instant::now() > self.boot_deadline {
@@ -134,27 +98,30 @@ impl Proof {
         Ok(())
     }
 
-    fn lock_up(&mut self, vcpu: u32) -> Result<&'static str> {
-        let symbols = self.outside.symbols().clone();
+    fn lock_up(&mut self, dir: &TrialDir, vcpu: u32) -> Result<&'static str> {
+        let address = self.guest.outside.symbols().address(gdb::PLACE);
         let monitor = self
+            .guest
             .outside
             .monitor()
             .context("QEMU's monitor is not there")?;
-        gdb::lock_up(monitor, self.dir.root(), vcpu, &symbols)
+        gdb::lock_up(monitor, dir.root(), vcpu, address)
     }
 
     fn wait_for_detectors(&mut self, arming: &mut Arming) -> Result<()> {
         let start = Instant::now();
-        let in_guest = self.agent.detectors.iter().any(|detector| detector.armed);
+        let in_guest = self
+            .guest
+            .agent
+            .detectors
+            .iter()
+            .any(|detector| detector.armed);
         let patience = if in_guest { PATIENCE } else { PATIENCE_OUTSIDE };
         loop {
             self.step()?;
             let after_ms = start.elapsed().as_millis() as u64;
-            let said = [
-                ("outside", self.outside_said()),
-                ("console", self.console_said()),
-            ];
-            for (detector, what) in said {
+            let said = [self.outside_said(), self.console_said()];
+            for (detector, what) in DETECTORS.into_iter().zip(said) {
                 let known = arming.fired.iter().any(|fired| fired.detector == detector);
                 if let Some(what) = what.filter(|_| !known) {
                     arming.fired.push(Fired {
@@ -165,12 +132,12 @@ impl Proof {
                 }
             }
             arming.waited_ms = after_ms;
-            let exited = self.child.try_wait()?.is_some();
-            if arming.fired.len() == 2 || start.elapsed() > patience || exited {
+            let exited = self.guest.child.try_wait()?.is_some();
+            if arming.fired.len() == DETECTORS.len() || start.elapsed() > patience || exited {
                 break;
             }
         }
-        for detector in ["outside", "console"] {
+        for detector in DETECTORS {
             if !arming.fired.iter().any(|fired| fired.detector == detector) {
                 arming.silent.push(detector.to_owned());
             }
@@ -179,12 +146,12 @@ impl Proof {
     }
 
     fn outside_said(&self) -> Option<String> {
-        let stuck = self.outside.findings().stuck.first()?;
+        let stuck = self.guest.outside.findings().stuck.first()?;
         Some(stuck.to_string())
     }
 
     fn console_said(&self) -> Option<String> {
-        let report = self.scanner.worst_report()?;
+        let report = self.guest.scanner.worst_report()?;
         Some(report.title.clone())
     }
 }

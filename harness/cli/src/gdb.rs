@@ -12,7 +12,6 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use kverdict_core::outside::symbols::Symbols;
 
 use crate::layout;
 use crate::qmp::{self, Monitor};
@@ -20,7 +19,7 @@ use crate::qmp::{self, Monitor};
 /// `cli; 1: pause; jmp 1b`.
 const SPIN: [u8; 5] = [0xfa, 0xf3, 0x90, 0xeb, 0xfc];
 /// A function that every kernel has and no guest of ours runs; the spin overwrites its start.
-const PLACE: &str = "ctrl_alt_del";
+pub const PLACE: &str = "ctrl_alt_del";
 /// How long to wait for an idle vCPU.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Between two tries to find the vCPU idle.
@@ -30,20 +29,18 @@ const PACKET_BYTES_MAX: usize = 1 << 16;
 /// Numbers of the gdb protocol's x86-64 registers.
 const RIP: u8 = 16;
 
-/// Locks up one vCPU. Returns the function whose place the spin took.
+/// Locks up one vCPU, at the address of [`PLACE`]. Returns the function whose place the spin took.
 ///
 /// # Errors
-/// When the kernel's symbols are not known, the stub does not answer, or the vCPU is never found
+/// When that address is not known, the stub does not answer, or the vCPU is never found
 /// idle in the kernel.
 pub fn lock_up(
     monitor: &mut Monitor,
     folder: &Path,
     vcpu: u32,
-    symbols: &Symbols,
+    place: Option<u64>,
 ) -> Result<&'static str> {
-    let address = symbols
-        .address(PLACE)
-        .with_context(|| format!("the address of {PLACE}() is not known"))?;
+    let address = place.with_context(|| format!("the address of {PLACE}() is not known"))?;
     let deadline = Instant::now() + DEADLINE;
     loop {
         let answer = monitor.human(

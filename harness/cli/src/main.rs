@@ -17,6 +17,7 @@ mod progress;
 mod qemu;
 mod qmp;
 mod reports;
+mod running;
 mod store;
 mod tail;
 mod trial;

@@ -96,7 +96,7 @@ fn machine_and_cpu(guest: &Guest, acceleration: Acceleration) -> Vec<String> {
         Acceleration::Kvm => ("kvm", "host"),
         Acceleration::Tcg => ("tcg,thread=multi", guest.cpu_model.as_str()),
     };
-    let total: u32 = guest.nodes.iter().map(|node| node.cpus).sum();
+    let total = guest.cpus();
     let even = guest
         .nodes
         .iter()

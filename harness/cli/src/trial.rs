@@ -1,23 +1,21 @@
 //! One trial: boot a kernel, watch console and agent, end it, and say what was seen.
 
-use std::fs;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use kverdict_core::campaign::Policy;
-use kverdict_core::console::{ConsoleFindings, Match, Outcome, Scanner};
+use kverdict_core::console::{ConsoleFindings, Match, Outcome};
 use kverdict_core::outside::finding::{Findings, Kind, State};
 use kverdict_core::outside::symbols::Symbols;
 use kverdict_core::record::{self, Timing, TrialRecord};
 
 use crate::agent_channel::{AgentChannel, Phase};
 use crate::layout::TrialDir;
-use crate::outside::Outside;
-use crate::process::{self, Child, Ending, Interrupted, Job};
-use crate::qemu::{self, Machine};
+use crate::process::{self, Ending, Interrupted};
+use crate::qemu::Machine;
+use crate::running::RunningGuest;
 use crate::store;
-use crate::tail::Tail;
 
 /// A console beyond this is a flood: the guest is stopped.
 const CONSOLE_LIMIT_BYTES: u64 = 64 << 20;
@@ -48,7 +46,7 @@ pub struct TrialSpec<'a> {
     /// The guest.
     pub machine: Machine<'a>,
     /// Names of the kernel's functions and variables; empty: none are known.
-    pub symbols: Symbols,
+    pub symbols: &'a Symbols,
     /// Name of the lockup signature that counts as the target.
     pub signature: &'a str,
     /// Deadlines.
@@ -90,10 +88,6 @@ enum Reason {
 /// Trouble of the host only (QEMU missing, disk full), or [`Interrupted`]; whatever the guest does
 /// is an outcome.
 pub fn run(spec: &TrialSpec<'_>, watch: &mut dyn FnMut(Standing<'_>)) -> Result<TrialRecord> {
-    // A folder without a record is what a killed run left of this trial.
-    let _ = fs::remove_dir_all(spec.dir.root());
-    fs::create_dir_all(spec.dir.root())
-        .with_context(|| format!("cannot create {}", spec.dir.root().display()))?;
     let started = store::now();
     let mut watcher = Watcher::start(spec)?;
     let end = watcher.follow_to_the_end(watch)?;
@@ -102,12 +96,7 @@ pub fn run(spec: &TrialSpec<'_>, watch: &mut dyn FnMut(Standing<'_>)) -> Result<
 
 struct Watcher<'a> {
     spec: &'a TrialSpec<'a>,
-    child: Child,
-    console: Tail,
-    scanner: Scanner,
-    agent: AgentChannel,
-    outside: Outside,
-    start: Instant,
+    guest: RunningGuest,
     hello: Option<Duration>,
     last_word: Instant,
     messages: u64,
@@ -119,7 +108,6 @@ struct Watcher<'a> {
 
 impl<'a> Watcher<'a> {
     fn start(spec: &'a TrialSpec<'a>) -> Result<Self> {
-        let argv = spec.machine.argv();
         // Long enough for every phase's own deadline to come first.
         let limit = Duration::from_secs(
             u64::from(spec.policy.boot_deadline_seconds)
@@ -127,25 +115,12 @@ impl<'a> Watcher<'a> {
                 + u64::from(spec.policy.shutdown_deadline_seconds)
                 + 600,
         );
-        let job = Job::new(qemu::QEMU, limit)
-            .args(&argv)
-            .dir(spec.dir.root())
-            .log(spec.dir.qemu_log());
-        store::replace(
-            &spec.dir.qemu_argv(),
-            format!("{}\n", job.shell_line()).as_bytes(),
-        )?;
-        let start = Instant::now();
+        let guest = RunningGuest::start(&spec.dir, &spec.machine, spec.symbols, limit)?;
         Ok(Self {
+            last_word: guest.start,
             spec,
-            child: job.start()?,
-            console: Tail::new(spec.dir.console()),
-            scanner: Scanner::new(),
-            agent: AgentChannel::new(Tail::new(spec.dir.agent())),
-            outside: Outside::new(&spec.dir, spec.symbols.clone(), start)?,
-            start,
+            guest,
             hello: None,
-            last_word: start,
             messages: 0,
             ended_at: None,
             report_at: None,
@@ -156,55 +131,53 @@ impl<'a> Watcher<'a> {
 
     fn follow_to_the_end(&mut self, watch: &mut dyn FnMut(Standing<'_>)) -> Result<End> {
         loop {
-            let exited = self.child.try_wait()?;
+            let exited = self.guest.child.try_wait()?;
             self.take_in()?;
             if let Some(status) = exited {
                 return Ok(End::Exited(status));
             }
             if process::interrupted() {
-                self.child.kill();
+                self.guest.child.kill();
                 return Err(Interrupted.into());
             }
             if let Some(reason) = self.time_to_stop() {
                 self.take_evidence(reason)?;
-                self.child.kill();
+                self.guest.child.kill();
                 self.take_in()?;
                 return Ok(End::Stopped(reason));
             }
             watch(Standing {
-                phase: &self.agent.phase,
-                load_seconds: self.agent.load_ms() / 1000,
+                phase: &self.guest.agent.phase,
+                load_seconds: self.guest.agent.load_ms() / 1000,
             });
             std::thread::sleep(process::POLL_INTERVAL);
         }
     }
 
     fn take_in(&mut self) -> Result<()> {
-        let scanner = &mut self.scanner;
-        self.console.follow(|bytes| scanner.feed(bytes))?;
-        self.agent.follow()?;
-        if self.agent.messages > self.messages {
-            self.messages = self.agent.messages;
+        self.guest.hear()?;
+        if self.guest.agent.messages > self.messages {
+            self.messages = self.guest.agent.messages;
             self.last_word = Instant::now();
         }
-        if self.hello.is_none() && self.agent.release.is_some() {
-            self.hello = Some(self.start.elapsed());
+        if self.hello.is_none() && self.guest.agent.release.is_some() {
+            self.hello = Some(self.guest.start.elapsed());
         }
         // Before the agent runs, the kernel may do anything for any time.
-        if self.agent.release.is_some() {
-            self.outside.tick()?;
+        if self.guest.agent.release.is_some() {
+            self.guest.outside.tick()?;
         }
-        if self.outside.findings().state == State::Stuck {
+        if self.guest.outside.findings().state == State::Stuck {
             self.stuck_at.get_or_insert_with(Instant::now);
         }
-        if self.agent.phase == Phase::Ended {
+        if self.guest.agent.phase == Phase::Ended {
             self.ended_at.get_or_insert_with(Instant::now);
         }
-        let terminal = self.scanner.terminal();
-        if terminal.is_some() || self.scanner.target_complete() {
+        let terminal = self.guest.scanner.terminal();
+        if terminal.is_some() || self.guest.scanner.target_complete() {
             self.report_at.get_or_insert_with(Instant::now);
         }
-        if terminal.is_some_and(|report| report.complete) || self.scanner.target_complete() {
+        if terminal.is_some_and(|report| report.complete) || self.guest.scanner.target_complete() {
             self.complete_at.get_or_insert_with(Instant::now);
         }
         Ok(())
@@ -213,7 +186,7 @@ impl<'a> Watcher<'a> {
     fn time_to_stop(&self) -> Option<Reason> {
         let policy = self.spec.policy;
         let seconds = |count: u32| Duration::from_secs(u64::from(count));
-        if self.console.read_bytes() > CONSOLE_LIMIT_BYTES {
+        if self.guest.console.read_bytes() > CONSOLE_LIMIT_BYTES {
             return Some(Reason::Flood);
         }
         if self
@@ -237,9 +210,9 @@ impl<'a> Watcher<'a> {
         {
             return Some(Reason::ShutdownTooLong);
         }
-        match self.agent.phase {
+        match self.guest.agent.phase {
             Phase::Booting | Phase::SettingUp | Phase::Armed => {
-                let late = self.start.elapsed() > seconds(policy.boot_deadline_seconds);
+                let late = self.guest.start.elapsed() > seconds(policy.boot_deadline_seconds);
                 late.then_some(if self.hello.is_none() {
                     Reason::NoHello
                 } else {
@@ -251,11 +224,11 @@ impl<'a> Watcher<'a> {
                     return Some(Reason::Silent);
                 }
                 // The agent's timer may sit on a CPU that is gone while its heartbeats go on.
-                let overdue =
-                    self.agent.load_ms() / 1000 > u64::from(policy.load_seconds + OVERDUE_SECONDS);
+                let overdue = self.guest.agent.load_ms() / 1000
+                    > u64::from(policy.load_seconds + OVERDUE_SECONDS);
                 let limit = seconds(policy.boot_deadline_seconds)
                     + seconds(policy.load_seconds) * LOAD_SLOWNESS_LIMIT;
-                (overdue || self.start.elapsed() > limit).then_some(Reason::LoadTooLong)
+                (overdue || self.guest.start.elapsed() > limit).then_some(Reason::LoadTooLong)
             }
             // These end in a power-off, for which there is the shutdown's deadline.
             Phase::Ended => None,
@@ -269,6 +242,7 @@ impl<'a> Watcher<'a> {
     /// How long the console may take to say what is known from outside already.
     fn console_wait(&self) -> Duration {
         let armed = self
+            .guest
             .agent
             .detectors
             .iter()
@@ -291,31 +265,33 @@ impl<'a> Watcher<'a> {
         if self.spec.policy.vmcore && (silent || self.stuck_at.is_some()) {
             // A dump that fails is told by its absence and QEMU's log; the trial stands without.
             let _ = self
+                .guest
                 .outside
-                .dump(self.agent.release.as_deref().unwrap_or("unknown"));
+                .dump(self.guest.agent.release.as_deref().unwrap_or("unknown"));
         }
         if silent {
-            self.outside.ask_to_speak();
+            self.guest.outside.ask_to_speak();
             self.take_in()?;
         }
         Ok(())
     }
 
     fn into_record(self, started: String, end: End) -> TrialRecord {
-        let total = self.start.elapsed();
-        let since_start =
-            |at: Option<Instant>| at.map(|at| at.duration_since(self.start).as_millis() as u64);
+        let total = self.guest.start.elapsed();
+        let since_start = |at: Option<Instant>| {
+            at.map(|at| at.duration_since(self.guest.start).as_millis() as u64)
+        };
         let console_ms = since_start(self.report_at);
         let outside_ms = since_start(self.stuck_at);
-        let findings = self.scanner.finish();
-        let mut outside = self.outside;
+        let findings = self.guest.scanner.finish();
+        let mut outside = self.guest.outside;
         let why_ended = matches!(end, End::Exited(_))
             .then(|| outside.why_ended())
             .flatten();
         let (outside, lost) = outside.finish();
         // A guest that ends by itself takes its monitor along.
         let outside_lost = lost.filter(|_| matches!(end, End::Stopped(_)));
-        let (outcome, title) = classify(&findings, &outside, &self.agent, end);
+        let (outcome, title) = classify(&findings, &outside, &self.guest.agent, end);
         let title = match (outcome, why_ended) {
             (Outcome::UnexpectedExit, Some(why)) => format!("{title} (QEMU: {why})"),
             (_, _) => title,
@@ -333,7 +309,7 @@ impl<'a> Watcher<'a> {
             .worst_report()
             .filter(|_| locked_up)
             .and_then(|report| report.time_us)
-            .zip(self.agent.load_started_ms())
+            .zip(self.guest.agent.load_started_ms())
             .map(|(report_us, load_ms)| (report_us / 1000).saturating_sub(load_ms));
         let name = self.spec.signature;
         let of_console = findings
@@ -347,7 +323,7 @@ impl<'a> Watcher<'a> {
         let signature = of_console
             .map(|finding| finding.matched)
             .max(of_outside.map(|finding| finding.matched));
-        let mut exposure = self.agent.exposure();
+        let mut exposure = self.guest.agent.exposure();
         // A lockup may silence the heartbeats long before it is reported. Too much time makes the
         // rate smaller and the verdict harder to reach, too little would flatter it.
         exposure.load_ms = exposure.load_ms.max(load_to_report_ms.unwrap_or(0));
@@ -362,12 +338,12 @@ impl<'a> Watcher<'a> {
             outcome,
             title,
             signature,
-            contradictions: contradictions(&findings, &outside, &self.agent),
+            contradictions: contradictions(&findings, &outside, &self.guest.agent),
             outside,
             outside_lost,
             exposure,
-            detectors: self.agent.detectors,
-            refused_settings: self.agent.refused_settings,
+            detectors: self.guest.agent.detectors,
+            refused_settings: self.guest.agent.refused_settings,
             timing: Timing {
                 hello_ms: self.hello.map(|time| time.as_millis() as u64),
                 total_ms: total.as_millis() as u64,

@@ -259,6 +259,13 @@ pub struct MinExposure {
     pub meetings_per_minute: f64,
 }
 
+impl Guest {
+    /// vCPUs of all nodes.
+    pub fn cpus(&self) -> u32 {
+        self.nodes.iter().map(|node| node.cpus).sum()
+    }
+}
+
 impl Campaign {
     /// Parses a campaign file and checks everything that needs no other file.
     ///
@@ -326,11 +333,6 @@ impl Campaign {
             .iter()
             .find(|(_, arm)| arm.role == role)
             .map_or("", |(name, _)| name.as_str())
-    }
-
-    /// vCPUs of the guest.
-    pub fn cpus(&self) -> u32 {
-        self.guest.nodes.iter().map(|node| node.cpus).sum()
     }
 
     /// What the agent is told for `task`.

@@ -249,11 +249,18 @@ fn symbols(kernel: &BuiltKernel) -> Result<Symbols> {
     Symbols::from_system_map(&text).with_context(|| path.display().to_string())
 }
 
+/// An arm's kernel, with the names in it.
+struct ArmKernel {
+    arm: String,
+    kernel: BuiltKernel,
+    symbols: Symbols,
+}
+
 /// What all trials of a run share.
 struct Session<'a> {
     campaign: &'a Campaign,
     progress: &'a Progress,
-    kernels: Vec<(String, BuiltKernel)>,
+    kernels: Vec<ArmKernel>,
     acceleration: Choice,
 }
 
@@ -268,18 +275,20 @@ impl<'a> Session<'a> {
     ) -> Result<Self> {
         let mut kernels = Vec::new();
         for (name, arm) in &campaign.arms {
-            kernels.push((
-                name.clone(),
-                build(builder, name, arm, jobs, run, progress)?,
-            ));
+            let kernel = build(builder, name, arm, jobs, run, progress)?;
+            kernels.push(ArmKernel {
+                arm: name.clone(),
+                symbols: symbols(&kernel)?,
+                kernel,
+            });
         }
         initramfs::write(&run.dir().initramfs("load"), &campaign.load_plan(), None)?;
         let idle = campaign.guest_plan(protocol::Task::Idle);
         initramfs::write(&run.dir().initramfs("idle"), &idle, None)?;
-        let (_, kernel) = kernels.first().context("a campaign has arms")?;
+        let first = kernels.first().context("a campaign has arms")?;
         let acceleration = accel::choose(
             campaign.guest.accelerator,
-            &kernel.bzimage,
+            &first.kernel.bzimage,
             &cache.kvm_probe(),
         )?;
         progress.line(format!(
@@ -340,7 +349,9 @@ impl<'a> Session<'a> {
                 continue;
             }
             let id = format!("0000-{arm}");
-            let kernel = self.kernel(arm)?;
+            let ArmKernel {
+                kernel, symbols, ..
+            } = self.kernel(arm)?;
             let task = self.progress.task(format!("detectors {arm}"), 0);
             task.set(0, "a lockup made on purpose");
             let arming = arming::prove(
@@ -348,7 +359,7 @@ impl<'a> Session<'a> {
                 kernel.record.key.as_str(),
                 &run.dir().trial(&id),
                 &self.machine(&id, kernel, run.dir().initramfs("idle")),
-                symbols(kernel)?,
+                symbols,
                 Duration::from_secs(u64::from(self.campaign.policy.boot_deadline_seconds)),
             )?;
             task.finish(arming.to_string());
@@ -358,10 +369,9 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn kernel(&self, arm: &str) -> Result<&BuiltKernel> {
-        let found = self.kernels.iter().find(|(name, _)| name == arm);
-        let (_, kernel) = found.context("the scheduler names arms of the campaign")?;
-        Ok(kernel)
+    fn kernel(&self, arm: &str) -> Result<&ArmKernel> {
+        let found = self.kernels.iter().find(|one| one.arm == arm);
+        found.context("the scheduler names arms of the campaign")
     }
 
     fn machine<'b>(&'b self, id: &'b str, kernel: &BuiltKernel, initramfs: PathBuf) -> Machine<'b> {
@@ -384,7 +394,9 @@ impl<'a> Session<'a> {
             .unwrap_or(0)
             + 1;
         let id = format!("{number:04}-{arm}");
-        let kernel = self.kernel(arm)?;
+        let ArmKernel {
+            kernel, symbols, ..
+        } = self.kernel(arm)?;
         let spec = TrialSpec {
             id: id.clone(),
             number,
@@ -392,7 +404,7 @@ impl<'a> Session<'a> {
             build: kernel.record.key.as_str().to_owned(),
             dir: run.dir().trial(&id),
             machine: self.machine(&id, kernel, run.dir().initramfs("load")),
-            symbols: symbols(kernel)?,
+            symbols,
             signature: &self.campaign.signature,
             policy: &self.campaign.policy,
         };

@@ -1,0 +1,77 @@
+//! A guest that runs and is watched: QEMU, what the console and the agent say, and the vCPUs.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use kverdict_core::console::Scanner;
+use kverdict_core::outside::symbols::Symbols;
+
+use crate::agent_channel::AgentChannel;
+use crate::layout::TrialDir;
+use crate::outside::Outside;
+use crate::process::{Child, Job};
+use crate::qemu::{self, Machine};
+use crate::store;
+use crate::tail::Tail;
+
+/// One QEMU and all that is known of its guest. Dropping it ends the guest.
+pub struct RunningGuest {
+    /// QEMU.
+    pub child: Child,
+    /// What came over ttyS0, as far as it was read.
+    pub console: Tail,
+    /// What that amounts to.
+    pub scanner: Scanner,
+    /// What came over ttyS1.
+    pub agent: AgentChannel,
+    /// What its vCPUs do.
+    pub outside: Outside,
+    /// When QEMU was started.
+    pub start: Instant,
+}
+
+impl RunningGuest {
+    /// Starts `machine` in `dir`, which is emptied first: a folder without a record is what a killed
+    /// run left. QEMU is ended after `limit` at the latest.
+    ///
+    /// # Errors
+    /// When the folder cannot be written, or QEMU cannot be started.
+    pub fn start(
+        dir: &TrialDir,
+        machine: &Machine<'_>,
+        symbols: &Symbols,
+        limit: Duration,
+    ) -> Result<Self> {
+        let _ = fs::remove_dir_all(dir.root());
+        fs::create_dir_all(dir.root())
+            .with_context(|| format!("cannot create {}", dir.root().display()))?;
+        let job = Job::new(qemu::QEMU, limit)
+            .args(machine.argv())
+            .dir(dir.root())
+            .log(dir.qemu_log());
+        store::replace(
+            &dir.qemu_argv(),
+            format!("{}\n", job.shell_line()).as_bytes(),
+        )?;
+        let start = Instant::now();
+        Ok(Self {
+            child: job.start()?,
+            console: Tail::new(dir.console()),
+            scanner: Scanner::new(),
+            agent: AgentChannel::new(Tail::new(dir.agent())),
+            outside: Outside::new(dir, symbols.clone(), start)?,
+            start,
+        })
+    }
+
+    /// Takes in what the console and the agent have said since.
+    ///
+    /// # Errors
+    /// When their files cannot be read.
+    pub fn hear(&mut self) -> Result<()> {
+        let scanner = &mut self.scanner;
+        self.console.follow(|bytes| scanner.feed(bytes))?;
+        self.agent.follow()
+    }
+}
