@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use kverdict_core::arming::{Arming, Fired};
+use kverdict_core::campaign::Policy;
 use kverdict_core::outside::symbols::Symbols;
 
 use crate::agent_channel::Phase;
@@ -32,9 +33,16 @@ pub fn prove(
     dir: &TrialDir,
     machine: &Machine<'_>,
     symbols: &Symbols,
-    boot_deadline: Duration,
+    policy: &Policy,
 ) -> Result<Arming> {
-    let guest = RunningGuest::start(dir, machine, symbols, boot_deadline + PATIENCE * 2)?;
+    let boot_deadline = policy.boot_deadline();
+    let guest = RunningGuest::start(
+        dir,
+        machine,
+        symbols,
+        policy.sample_interval(),
+        boot_deadline + PATIENCE * 2,
+    )?;
     let mut proof = Proof {
         boot_deadline: guest.start + boot_deadline,
         guest,

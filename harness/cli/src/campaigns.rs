@@ -24,7 +24,16 @@ pub fn load(name: &str) -> Result<Campaign> {
     if is_path {
         let text = fs::read_to_string(Path::new(name))
             .map_err(|error| Usage(format!("cannot read the campaign {name}: {error}")))?;
-        return Ok(Campaign::parse(name, &text)?);
+        let mut campaign = Campaign::parse(name, &text)?;
+        let folder = Path::new(name).parent().unwrap_or(Path::new("."));
+        for tree in campaign
+            .arms
+            .values_mut()
+            .filter_map(|arm| arm.tree.as_mut())
+        {
+            *tree = folder.join(&tree).display().to_string();
+        }
+        return Ok(campaign);
     }
     let file = format!("{name}.yaml");
     let Some(text) = EMBEDDED

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use include_dir::{Dir, include_dir};
+use kverdict_core::catalogue::condition::Condition;
 use kverdict_core::catalogue::kernel::Origin;
 use kverdict_core::catalogue::key::sha256_hex;
 use kverdict_core::catalogue::patch::{PatchKind, Step};
-use kverdict_core::catalogue::{Fragment, KernelSpec, PatchSpec, Problem, Problems};
+use kverdict_core::catalogue::{Fragment, KernelSpec, PatchSpec, Problem, Problems, ToolchainSpec};
 
 static EMBEDDED: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/../../kernels");
 
@@ -38,6 +39,15 @@ pub struct Kernel {
     pub folder: Option<PathBuf>,
 }
 
+/// A toolchain and where its file is.
+#[derive(Debug, Clone)]
+pub struct FoundToolchain {
+    /// What the file says.
+    pub spec: ToolchainSpec,
+    /// The folder that relative paths in it start from; none for an embedded one.
+    pub folder: Option<PathBuf>,
+}
+
 /// A patch with all its files read.
 #[derive(Debug, Clone)]
 pub struct Patch {
@@ -45,6 +55,10 @@ pub struct Patch {
     pub name: String,
     /// What it is for; a plain diff does not say.
     pub kind: Option<PatchKind>,
+    /// Why it exists, in a line; a plain diff does not say.
+    pub reason: String,
+    /// When it is needed; only of those that are put in by themselves.
+    pub when: Vec<Condition>,
     /// Steps with the content of the file that each one uses.
     pub steps: Vec<(Step, Vec<u8>)>,
     /// Digest of everything that decides what it does.
@@ -235,6 +249,40 @@ impl Catalogue {
         )
     }
 
+    /// Every patch that is put into the trees that need it, by name.
+    ///
+    /// # Errors
+    /// When one is wrong.
+    pub fn compatibility_patches(&self) -> Result<Vec<Patch>> {
+        let mut patches = Vec::new();
+        for name in self.names_with("patches", "")? {
+            // The folder may hold other files, which are no patches.
+            if self.find(&format!("patches/{name}/patch.yaml"))?.is_some() {
+                let patch = self.patch(&name)?;
+                patches.extend((patch.kind == Some(PatchKind::Compat)).then_some(patch));
+            }
+        }
+        Ok(patches)
+    }
+
+    /// The toolchain of that name (`toolchains/NAME.yaml`).
+    ///
+    /// # Errors
+    /// When there is none (lists the known ones), or it is wrong.
+    pub fn toolchain(&self, name: &str) -> Result<FoundToolchain> {
+        let path = format!("toolchains/{name}.yaml");
+        let Some((root, text)) = self.find(&path)? else {
+            bail!(
+                "there is no toolchain `{name}`; known: {}",
+                self.names_with("toolchains", ".yaml")?.join(", ")
+            );
+        };
+        Ok(FoundToolchain {
+            spec: ToolchainSpec::parse(&root.shown(&path), &text_of(&text))?,
+            folder: root.folder(),
+        })
+    }
+
     fn find(&self, path: &str) -> Result<Option<(&Root, Vec<u8>)>> {
         for root in self.roots.iter().rev() {
             if let Some(bytes) = root.read(path)? {
@@ -279,6 +327,8 @@ fn plain_diff(word: &str) -> Result<Patch> {
     Ok(Patch {
         name: word.to_owned(),
         kind: None,
+        reason: String::new(),
+        when: Vec::new(),
         digest: sha256_hex(&bytes),
         steps: vec![(step, bytes)],
     })
@@ -293,14 +343,15 @@ fn load_patch(root: &Root, prefix: &str, name: &str) -> Result<Patch> {
     let mut steps = Vec::new();
     let mut problems = Vec::new();
     for step in spec.steps {
-        match root.read(&format!("{prefix}{}", step.file()))? {
+        let Some(name) = step.file() else {
+            steps.push((step, Vec::new()));
+            continue;
+        };
+        match root.read(&format!("{prefix}{name}"))? {
             Some(bytes) => steps.push((step, bytes)),
             None => problems.push(Problem::in_file(
                 &file,
-                format!(
-                    "steps: the file `{}` is not in the patch's folder",
-                    step.file()
-                ),
+                format!("steps: the file `{name}` is not in the patch's folder"),
             )),
         }
     }
@@ -310,6 +361,8 @@ fn load_patch(root: &Root, prefix: &str, name: &str) -> Result<Patch> {
     Ok(Patch {
         name: spec.name,
         kind: Some(spec.kind),
+        reason: spec.reason,
+        when: spec.when,
         digest: digest_of(&steps)?,
         steps,
     })
@@ -350,6 +403,9 @@ mod tests {
             if let Origin::Source(recipe) = kernel.spec.origin {
                 for fragment in &recipe.fragments {
                     catalogue.fragment(fragment).unwrap();
+                }
+                for toolchain in &recipe.toolchains {
+                    catalogue.toolchain(toolchain).unwrap();
                 }
             }
         }

@@ -23,9 +23,6 @@ use crate::vmcore;
 
 /// Between two samples while something looks stuck.
 pub const INTERVAL: Duration = Duration::from_millis(250);
-/// Between two samples otherwise. Eight vCPUs four times a second cost QEMU's main loop 5 to 16 ms of CPU
-/// time per second, and kverdict 12 ms: on two cores about 1%, so half as often.
-const INTERVAL_QUIET: Duration = Duration::from_millis(500);
 /// QEMU opens its monitor before the guest starts, but a busy host may take long to start QEMU.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 /// What a guest has to say after it was asked comes within so long, even over a slow serial port.
@@ -48,6 +45,7 @@ pub struct Outside {
     /// What QEMU said when it ended.
     last_words: Vec<String>,
     start: Instant,
+    interval_quiet: Duration,
     next: Instant,
 }
 
@@ -60,11 +58,17 @@ enum Link {
 }
 
 impl Outside {
-    /// Gets ready to watch the guest whose folder this is.
+    /// Gets ready to watch the guest whose folder this is, with `interval` between two samples while
+    /// nothing looks stuck.
     ///
     /// # Errors
     /// When the file for the samples cannot be written.
-    pub fn new(dir: &TrialDir, symbols: Symbols, start: Instant) -> Result<Self> {
+    pub fn new(
+        dir: &TrialDir,
+        symbols: Symbols,
+        start: Instant,
+        interval: Duration,
+    ) -> Result<Self> {
         let path = dir.vcpus();
         let log =
             File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
@@ -77,6 +81,7 @@ impl Outside {
             symbol_searches: 0,
             last_words: Vec::new(),
             start,
+            interval_quiet: interval,
             next: start,
         })
     }
@@ -89,7 +94,7 @@ impl Outside {
         if Instant::now() < self.next {
             return Ok(());
         }
-        self.next = Instant::now() + INTERVAL_QUIET;
+        self.next = Instant::now() + self.interval_quiet;
         let begin = Instant::now();
         self.connect();
         let Some(sample) = self.sample() else {
@@ -102,7 +107,7 @@ impl Outside {
         }
         let suspects = self.watcher.sample(&sample);
         if !suspects.is_empty() {
-            self.next = begin + INTERVAL;
+            self.next = begin + INTERVAL.min(self.interval_quiet);
             self.look(&suspects)?;
         }
         Ok(())

@@ -104,6 +104,27 @@ impl Job {
         self
     }
 
+    /// Runs it through another command, such as one that changes the root: `words` is what stands
+    /// before `env`, which sets the variables in there; none: as it is.
+    pub fn inside(mut self, words: Vec<String>) -> Self {
+        let mut words = words.into_iter().map(OsString::from);
+        let Some(program) = words.next() else {
+            return self;
+        };
+        let mut args: Vec<OsString> = words.collect();
+        args.push("env".into());
+        for (name, value) in std::mem::take(&mut self.env) {
+            let mut setting = name;
+            setting.push("=");
+            setting.push(value);
+            args.push(setting);
+        }
+        args.push(std::mem::replace(&mut self.program, program));
+        args.append(&mut self.args);
+        self.args = args;
+        self
+    }
+
     /// Sets the working directory.
     pub fn dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.dir = Some(dir.into());

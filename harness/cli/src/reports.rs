@@ -1,6 +1,7 @@
 //! Writing a run's reports: recomputed from its records whenever asked.
 
 use anyhow::Result;
+use kverdict_core::catalogue::patch::PatchKind;
 use kverdict_core::record::TrialRecord;
 use kverdict_core::report::{self, Report};
 use kverdict_core::verdict;
@@ -64,6 +65,7 @@ fn environment(
             .map(|record| dir.build(&record.build));
         if let Some(Ok(Some(record))) = build.map(|dir| BuildRecord::read(&dir)) {
             lines.push((format!("arm {name}"), describe(&record)));
+            lines.extend(compatibility(&record));
         }
     }
     lines
@@ -90,7 +92,23 @@ fn describe(build: &BuildRecord) -> String {
         build
             .compiler
             .as_ref()
-            .map_or("taken as it is", |compiler| &compiler.version),
+            .map_or("taken as it is".to_owned(), |compiler| format!(
+                "{} ({})",
+                compiler.version, compiler.place
+            )),
         build.key
     )
+}
+
+/// What was changed so that the tree can be built at all, each with its reason.
+fn compatibility(build: &BuildRecord) -> Vec<(String, String)> {
+    build
+        .patches
+        .iter()
+        .filter(|patch| patch.kind == Some(PatchKind::Compat))
+        .map(|patch| {
+            let text = format!("{}: {}", patch.name, patch.reason);
+            ("  to build it".to_owned(), text)
+        })
+        .collect()
 }

@@ -33,7 +33,8 @@ pub struct RunningGuest {
 
 impl RunningGuest {
     /// Starts `machine` in `dir`, which is emptied first: a folder without a record is what a killed
-    /// run left. QEMU is ended after `limit` at the latest.
+    /// run left. QEMU is ended after `limit` at the latest; the vCPUs are sampled
+    /// every `sample_interval`, and more often when something looks stuck.
     ///
     /// # Errors
     /// When the folder cannot be written, or QEMU cannot be started.
@@ -41,6 +42,7 @@ impl RunningGuest {
         dir: &TrialDir,
         machine: &Machine<'_>,
         symbols: &Symbols,
+        sample_interval: Duration,
         limit: Duration,
     ) -> Result<Self> {
         let _ = fs::remove_dir_all(dir.root());
@@ -60,7 +62,7 @@ impl RunningGuest {
             console: Tail::new(dir.console()),
             scanner: Scanner::new(),
             agent: AgentChannel::new(Tail::new(dir.agent())),
-            outside: Outside::new(dir, symbols.clone(), start)?,
+            outside: Outside::new(dir, symbols.clone(), start, sample_interval)?,
             start,
         })
     }

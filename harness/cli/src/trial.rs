@@ -115,7 +115,8 @@ impl<'a> Watcher<'a> {
                 + u64::from(spec.policy.shutdown_deadline_seconds)
                 + 600,
         );
-        let guest = RunningGuest::start(&spec.dir, &spec.machine, spec.symbols, limit)?;
+        let interval = spec.policy.sample_interval();
+        let guest = RunningGuest::start(&spec.dir, &spec.machine, spec.symbols, interval, limit)?;
         Ok(Self {
             last_word: guest.start,
             spec,

@@ -1,6 +1,7 @@
 //! A campaign: which kernels are compared, in which guest, under which load, and when it is decided.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
@@ -51,6 +52,14 @@ pub struct Arm {
     pub role: Role,
     /// Name of a catalogue entry.
     pub kernel: String,
+    /// A source tree to use instead of the kernel's own source; a relative one is taken from the
+    /// campaign file's folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tree: Option<String>,
+    /// Toolchain of the catalogue that compiles it; without it, the first of the kernel's own that
+    /// the machine has or can make.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub toolchain: Option<String>,
     /// Patches to apply, in order: names from the catalogue, or paths of unified diffs.
     #[serde(default)]
     pub apply: Vec<String>,
@@ -186,6 +195,11 @@ pub struct Policy {
     #[serde(default = "default_silence")]
     #[schemars(range(min = 5, max = 600))]
     pub silence_seconds: u32,
+    /// How often the vCPUs are looked at from outside while nothing looks stuck, in milliseconds of
+    /// host time. A sample of eight vCPUs costs a few milliseconds of CPU time.
+    #[serde(default = "default_sample_interval")]
+    #[schemars(range(min = 10, max = 1000))]
+    pub sample_interval_ms: u32,
     /// After something was found stuck from outside, so long the kernel's own hard lockup detector
     /// may take to say so on the console, if it is armed; in seconds of host time.
     #[serde(default = "default_console_wait")]
@@ -215,6 +229,18 @@ pub struct Policy {
     pub min_exposure: MinExposure,
 }
 
+impl Policy {
+    /// From QEMU's start to the agent's armed message.
+    pub fn boot_deadline(&self) -> Duration {
+        Duration::from_secs(u64::from(self.boot_deadline_seconds))
+    }
+
+    /// Between two samples of the vCPUs.
+    pub fn sample_interval(&self) -> Duration {
+        Duration::from_millis(u64::from(self.sample_interval_ms))
+    }
+}
+
 fn default_boot_deadline() -> u32 {
     60
 }
@@ -223,6 +249,9 @@ fn default_shutdown_deadline() -> u32 {
 }
 fn default_silence() -> u32 {
     30
+}
+fn default_sample_interval() -> u32 {
+    500
 }
 fn default_prove_detectors() -> bool {
     true

@@ -182,6 +182,12 @@ impl<'a> Apt<'a> {
         )
     }
 
+    /// Where the mirrors of another release are written down, in the form of apt's sources; none for
+    /// this machine's own.
+    pub fn sources(&self) -> Option<PathBuf> {
+        Some(self.private.as_ref()?.join("suite.sources"))
+    }
+
     fn description(&self, package: &AptPackage) -> Result<String> {
         let shell = Shell::new()?;
         let _language = shell.push_env("LC_ALL", "C");

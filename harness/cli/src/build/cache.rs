@@ -71,6 +71,7 @@ impl Cache {
             "locks",
             "git",
             "apt",
+            "toolchains",
         ] {
             let path = root.join(folder);
             fs::create_dir_all(&path)
@@ -122,6 +123,16 @@ impl Cache {
     /// The mirror of a git repository.
     pub fn git_mirror(&self, name: &str) -> PathBuf {
         self.root.join("git").join(format!("{name}.git"))
+    }
+
+    /// The folder of a toolchain that does not belong to this machine.
+    pub fn toolchain(&self, name: &str) -> PathBuf {
+        self.root.join("toolchains").join(name)
+    }
+
+    /// What was said while that toolchain was made.
+    pub fn toolchain_log(&self, name: &str) -> PathBuf {
+        self.root.join("toolchains").join(format!("{name}.log"))
     }
 
     /// The folder of a private apt configuration.

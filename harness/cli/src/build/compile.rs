@@ -11,7 +11,8 @@ use kverdict_core::catalogue::key::sha256_hex;
 use kverdict_core::catalogue::make_log::{first_errors, is_compile_line, says_disk_full};
 
 use super::cache::{Cache, full_disk_text, write_whole};
-use super::compiler::{Compiler, ccache_environment};
+use super::compiler::ccache_environment;
+use super::toolchain::Toolchain;
 use super::workplace::WorkPlace;
 use crate::process::{Ending, Job, describe, tail_of};
 use crate::progress::Progress;
@@ -63,8 +64,10 @@ pub struct CompileError {
 pub struct Make<'a> {
     /// Where.
     pub place: &'a WorkPlace,
-    /// The compiler.
-    pub compiler: &'a Compiler,
+    /// What compiles.
+    pub toolchain: &'a Toolchain,
+    /// `VARIABLE=value` for make.
+    pub variables: &'a [String],
     /// For ccache's folder.
     pub cache: &'a Cache,
     /// Stands in the kernel's version line as its build host, so that a console names its build.
@@ -82,7 +85,7 @@ impl Make<'_> {
             .args([format!("O={}", self.place.out().display())])
             .args([format!("-j{}", self.jobs)])
             .args(["ARCH=x86_64"])
-            .args(self.compiler.make_variables())
+            .args(self.variables)
             .args([goal])
             .env("KBUILD_BUILD_HOST", self.key.as_str())
             .log(self.log);
@@ -95,6 +98,11 @@ impl Make<'_> {
         job
     }
 
+    /// Variables that a step sets come before.
+    fn enclosed(&self, job: Job) -> Job {
+        self.toolchain.enclosure.around(job, self.cache.root())
+    }
+
     /// Makes the `.config` from nothing but the wishes.
     ///
     /// # Errors
@@ -102,10 +110,10 @@ impl Make<'_> {
     pub fn configure(&self, wishes: &str, progress: &Progress) -> Result<()> {
         write_whole(&self.place.wishes(), wishes.as_bytes())?;
         let task = progress.task("configuring", 0);
-        let ending = self
+        let job = self
             .job("allnoconfig", CONFIG_LIMIT)
-            .env("KCONFIG_ALLCONFIG", self.place.wishes())
-            .run()?;
+            .env("KCONFIG_ALLCONFIG", self.place.wishes());
+        let ending = self.enclosed(job).run()?;
         drop(task);
         self.judge(ending, CONFIG_LIMIT)
     }
@@ -115,7 +123,7 @@ impl Make<'_> {
     /// # Errors
     /// [`CompileError`] when it fails; [`crate::process::Interrupted`].
     pub fn compile(&self, name: &str, usual_objects: u64, progress: &Progress) -> Result<()> {
-        let job = self.job("bzImage", BUILD_LIMIT);
+        let job = self.enclosed(self.job("bzImage", BUILD_LIMIT));
         // A second build in a place compiles few files, and nobody can say how many.
         let length = match self.place.objects() {
             Some(_) => 0,

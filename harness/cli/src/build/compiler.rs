@@ -1,70 +1,100 @@
 //! Which compiler and linker build a kernel, and what make is told about them.
 
+use std::path::Path;
+
 use anyhow::{Result, anyhow};
-use kverdict_core::catalogue::kernel::{HostToolchain, Toolchain};
+use kverdict_core::catalogue::ToolchainSpec;
 use serde::{Deserialize, Serialize};
-use xshell::{Shell, cmd};
 
 use super::cache::Cache;
+use super::enclosure::Enclosure;
 
 /// A compiler that was found, with what identifies it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Compiler {
-    /// Program name.
+    /// Name of its toolchain in the catalogue.
+    #[serde(default)]
+    pub toolchain: String,
+    /// Where it runs, for people.
+    #[serde(default)]
+    pub place: String,
+    /// Program name, or path of a cross compiler.
     pub program: String,
+    /// What stands before the names of cross tools.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
     /// Its version line.
     pub version: String,
     /// The linker's version line.
     pub binutils: String,
-    /// More variables for make.
-    pub make_arguments: Vec<String>,
+    /// Whether ccache is there to help it.
+    #[serde(skip)]
+    pub ccache: bool,
 }
 
 impl Compiler {
-    /// Looks for the compiler of a toolchain.
+    /// Looks for the compiler of a toolchain where that runs.
     ///
     /// # Errors
-    /// When it or the linker is missing: names the package.
-    pub fn find(toolchain: &Toolchain) -> Result<Self> {
-        let Toolchain::Host(HostToolchain {
-            compiler,
-            make_arguments,
-        }) = toolchain;
-        let version = first_line(compiler).ok_or_else(|| {
-            anyhow!(
-                "the compiler `{compiler}` is not installed: install the package {compiler} (`apt-get install {compiler}`), or name another one in the kernel's `toolchain`"
-            )
-        })?;
-        let binutils = first_line("ld").ok_or_else(|| {
-            anyhow!("the linker `ld` is not installed: install the package binutils")
-        })?;
+    /// When it or the linker is missing.
+    pub fn find(
+        spec: &ToolchainSpec,
+        prefix: Option<&str>,
+        enclosure: &Enclosure,
+        shared: &Path,
+    ) -> Result<Self> {
+        let named = |tool: &str| format!("{}{tool}", prefix.unwrap_or_default());
+        let version_of = |program: &str| {
+            enclosure.version_line(program, shared).ok_or_else(|| {
+                anyhow!(
+                    "`{program} --version` does not run in the toolchain `{}` ({})",
+                    spec.name,
+                    spec.location()
+                )
+            })
+        };
+        let program = named(&spec.compiler);
         Ok(Self {
-            program: compiler.clone(),
-            version,
-            binutils,
-            make_arguments: make_arguments.clone(),
+            version: version_of(&program)?,
+            binutils: version_of(&named("ld"))?,
+            program,
+            toolchain: spec.name.clone(),
+            place: spec.location(),
+            prefix: prefix.map(str::to_owned),
+            ccache: enclosure.version_line("ccache", shared).is_some(),
         })
     }
 
-    /// What goes into the key.
+    /// What goes into the key: not where it runs, but what it is.
     pub fn identity(&self) -> String {
-        format!(
-            "{}\n{}\n{}\n{}",
-            self.program,
-            self.version,
-            self.binutils,
-            self.make_arguments.join("\n")
-        )
+        format!("{}\n{}\n{}", self.program, self.version, self.binutils)
+    }
+
+    /// Family and major version, such as `gcc` and 12; none when the version line tells no number.
+    pub fn family(&self) -> Option<(&'static str, u32)> {
+        let family = if self.version.contains("clang") {
+            "clang"
+        } else {
+            "gcc"
+        };
+        // The last word that is a version is the compiler's own: packagers write theirs before it.
+        let major = self.version.split_whitespace().rev().find_map(|word| {
+            let (major, rest) = word.split_once('.')?;
+            rest.starts_with(|c: char| c.is_ascii_digit())
+                .then_some(major.parse().ok()?)
+        })?;
+        Some((family, major))
     }
 
     /// The variables for make, through ccache when it is there.
     pub fn make_variables(&self) -> Vec<String> {
-        let wrapper = if has_ccache() { "ccache " } else { "" };
-        let mut variables = vec![
-            format!("CC={wrapper}{}", self.program),
-            format!("HOSTCC={wrapper}{}", self.program),
-        ];
-        variables.extend(self.make_arguments.iter().cloned());
+        let wrapper = if self.ccache { "ccache " } else { "" };
+        let mut variables = vec![format!("CC={wrapper}{}", self.program)];
+        match &self.prefix {
+            // The build's own tools run here.
+            Some(prefix) => variables.push(format!("CROSS_COMPILE={prefix}")),
+            None => variables.push(format!("HOSTCC={wrapper}{}", self.program)),
+        }
         variables
     }
 }
@@ -79,33 +109,49 @@ pub fn ccache_environment(cache: &Cache) -> [(&'static str, String); 4] {
     ]
 }
 
-fn has_ccache() -> bool {
-    first_line("ccache").is_some()
-}
-
-/// First line of `PROGRAM --version`; none when it cannot be run.
-pub fn first_line(program: &str) -> Option<String> {
-    let shell = Shell::new().ok()?;
-    let _language = shell.push_env("LC_ALL", "C");
-    let output = cmd!(shell, "{program} --version")
-        .quiet()
-        .ignore_stderr()
-        .read()
-        .ok()?;
-    output.lines().next().map(str::to_owned)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn compiler(version: &str) -> Compiler {
+        Compiler {
+            toolchain: "t".to_owned(),
+            place: "this machine".to_owned(),
+            program: "gcc".to_owned(),
+            prefix: None,
+            version: version.to_owned(),
+            binutils: "GNU ld 2.40".to_owned(),
+            ccache: false,
+        }
+    }
+
     #[test]
-    fn a_missing_compiler_names_its_package() {
-        let toolchain = Toolchain::Host(HostToolchain {
-            compiler: "gcc-99".to_owned(),
-            make_arguments: Vec::new(),
-        });
-        let error = Compiler::find(&toolchain).unwrap_err().to_string();
-        assert!(error.contains("install the package gcc-99"), "{error}");
+    fn families_and_versions_are_told_apart() {
+        for (line, family) in [
+            ("gcc (Debian 12.2.0-14+deb12u1) 12.2.0", Some(("gcc", 12))),
+            ("gcc-9 (Debian 9.3.0-22) 9.3.0", Some(("gcc", 9))),
+            (
+                "gcc (GCC) 4.8.5 20150623 (Red Hat 4.8.5-44)",
+                Some(("gcc", 4)),
+            ),
+            ("Debian clang version 14.0.6", Some(("clang", 14))),
+            ("cc", None),
+        ] {
+            assert_eq!(compiler(line).family(), family, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_cross_compiler_leaves_the_builds_own_tools_to_this_machine() {
+        let mut cross = compiler("gcc 9.5.0");
+        cross.prefix = Some("/opt/x/bin/x86_64-linux-".to_owned());
+        cross.program = "/opt/x/bin/x86_64-linux-gcc".to_owned();
+        assert_eq!(
+            cross.make_variables(),
+            [
+                "CC=/opt/x/bin/x86_64-linux-gcc",
+                "CROSS_COMPILE=/opt/x/bin/x86_64-linux-"
+            ]
+        );
     }
 }

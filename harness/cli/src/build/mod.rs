@@ -5,12 +5,15 @@
 mod apt;
 mod binary;
 pub mod cache;
+mod chroot;
+mod compat;
 pub mod compile;
 pub mod compiler;
 pub mod config;
 mod debian;
 mod download;
 mod dsc;
+mod enclosure;
 pub mod failure;
 mod file;
 mod git;
@@ -21,6 +24,7 @@ mod patching;
 pub mod record;
 pub mod source;
 mod source_rpm;
+pub mod toolchain;
 pub mod tools;
 pub mod unpack;
 pub mod workplace;
@@ -39,11 +43,11 @@ use crate::process::Interrupted;
 use crate::progress::Progress;
 use cache::{Cache, full_disk_text, is_full_disk, write_whole};
 use compile::{CompileError, Make, USUAL_OBJECTS, made_from};
-use compiler::Compiler;
 pub use failure::BuildFailure;
 use overlay::{AppliedPatch, Overlay, work_out};
 pub use record::{BuildRecord, BuiltKernel};
 use source::Source;
+use toolchain::Toolchain;
 use workplace::WorkPlace;
 
 /// Raised when the meaning of a key's inputs changes, so that old builds are not taken for new.
@@ -64,6 +68,8 @@ pub struct BuildRequest {
     pub fragments: Vec<String>,
     /// Config lines on top of all fragments: `CONFIG_X=y`.
     pub options: Vec<String>,
+    /// Name of a toolchain; none: the first of the kernel's own that can be had.
+    pub toolchain: Option<String>,
     /// Parallel compile jobs; none: as many as there are processors.
     pub jobs: Option<usize>,
 }
@@ -79,10 +85,14 @@ pub struct Builder<'a> {
 /// A request with everything that it names looked up.
 struct Resolved {
     kernel: Kernel,
+    recipe: Recipe,
     revert: Vec<Patch>,
+    /// Those that were asked for, after those that the tree needs to be built at all.
     apply: Vec<Patch>,
     wishes: Fragment,
-    compiler: Compiler,
+    toolchain: Toolchain,
+    /// `VARIABLE=value` for make.
+    variables: Vec<String>,
     source: Source,
     key: BuildKey,
     command: String,
@@ -152,7 +162,7 @@ impl<'a> Builder<'a> {
                 .map(|word| Ok(self.catalogue.patch(word).map_err(BuildFailure::Request)?))
                 .collect()
         };
-        let (revert, apply) = (patches(&request.revert)?, patches(&request.apply)?);
+        let (revert, mut apply) = (patches(&request.revert)?, patches(&request.apply)?);
         let wishes = self
             .wishes(&recipe, request)
             .map_err(BuildFailure::Request)?;
@@ -160,7 +170,13 @@ impl<'a> Builder<'a> {
         if !missing.is_empty() {
             return Err(BuildFailure::Tools(anyhow!(tools::missing_text(&missing))).into());
         }
-        let compiler = Compiler::find(&recipe.toolchain).map_err(BuildFailure::Tools)?;
+        let toolchain = toolchain::choose(
+            request.toolchain.as_deref(),
+            &recipe.toolchains,
+            self.catalogue,
+            self.cache,
+            self.progress,
+        )?;
         let source = match &request.tree {
             Some(tree) => source::local_tree(tree, self.cache, self.progress),
             None => source::obtain(
@@ -171,14 +187,31 @@ impl<'a> Builder<'a> {
             ),
         }
         .map_err(BuildFailure::Source)?;
-        let key = key_of(&source, &revert, &apply, &wishes, &compiler);
+        let compat = self.catalogue.compatibility_patches();
+        let compat = compat.map_err(BuildFailure::Request)?;
+        apply.splice(
+            0..0,
+            compat::needed(compat, &source.root, &toolchain.compiler),
+        );
+        let mut variables = toolchain.compiler.make_variables();
+        variables.extend(recipe.make_arguments.iter().cloned());
+        compat::add_to_variables(&mut variables, &apply);
+        let key = key_of(
+            &source,
+            &revert,
+            &apply,
+            &wishes,
+            &identity(&toolchain, &recipe),
+        );
         Ok(Resolved {
             command: command_line(request),
             kernel,
             revert,
             apply,
             wishes,
-            compiler,
+            toolchain,
+            variables,
+            recipe,
             source,
             key,
         })
@@ -235,7 +268,7 @@ impl<'a> Builder<'a> {
             kernel: resolved.kernel.spec.name.clone(),
             release: release(&place.out())?,
             source: resolved.source.identity.clone(),
-            compiler: Some(resolved.compiler.clone()),
+            compiler: Some(resolved.toolchain.compiler.clone()),
             patches,
             config_notes: notes,
             objects: objects.all,
@@ -309,7 +342,8 @@ impl<'a> Builder<'a> {
         };
         Ok(Make {
             place,
-            compiler: &resolved.compiler,
+            toolchain: &resolved.toolchain,
+            variables: &resolved.variables,
             cache: self.cache,
             key: &resolved.key,
             jobs,
@@ -344,14 +378,14 @@ fn key_of(
     revert: &[Patch],
     apply: &[Patch],
     wishes: &Fragment,
-    compiler: &Compiler,
+    compiler: &str,
 ) -> BuildKey {
     let digests = |patches: &[Patch]| {
         let list: Vec<&str> = patches.iter().map(|patch| patch.digest.as_str()).collect();
         list.join(" ")
     };
     let spatch = if uses_spatch(revert, apply) {
-        compiler::first_line("spatch").unwrap_or_default()
+        tools::first_line(&["spatch", "--version"]).unwrap_or_default()
     } else {
         String::new()
     };
@@ -362,8 +396,14 @@ fn key_of(
         ("applied", digests(apply).as_str()),
         ("spatch", spatch.as_str()),
         ("config", wishes.allconfig().as_str()),
-        ("compiler", compiler.identity().as_str()),
+        ("compiler", compiler),
     ])
+}
+
+/// What compiles, and what make is told.
+fn identity(toolchain: &Toolchain, recipe: &Recipe) -> String {
+    let arguments = recipe.make_arguments.join("\n");
+    format!("{}\n{arguments}", toolchain.compiler.identity())
 }
 
 /// Arms of one source, configuration and compiler share a work place.
@@ -371,7 +411,10 @@ fn work_name(resolved: &Resolved) -> String {
     let key = BuildKey::of([
         ("source", resolved.source.place().as_str()),
         ("config", resolved.wishes.allconfig().as_str()),
-        ("compiler", resolved.compiler.identity().as_str()),
+        (
+            "compiler",
+            identity(&resolved.toolchain, &resolved.recipe).as_str(),
+        ),
     ]);
     key.as_str().to_owned()
 }
@@ -427,6 +470,8 @@ fn command_line(request: &BuildRequest) -> String {
     ];
     let tree = request.tree.iter().map(|tree| tree.display().to_string());
     words.extend(tree.flat_map(|tree| ["--tree".to_owned(), tree]));
+    let toolchain = request.toolchain.iter().cloned();
+    words.extend(toolchain.flat_map(|name| ["--toolchain".to_owned(), name]));
     for (option, values) in [
         ("--revert", &request.revert),
         ("--apply", &request.apply),

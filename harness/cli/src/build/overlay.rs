@@ -12,13 +12,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use kverdict_core::catalogue::BuildKey;
+use kverdict_core::catalogue::condition::expression;
 use kverdict_core::catalogue::diff::{moved_hunks, rejects, touched_files};
 use kverdict_core::catalogue::key::sha256_hex;
 use kverdict_core::catalogue::patch::{PatchKind, Step};
 use serde::{Deserialize, Serialize};
 
 use super::cache::write_whole;
-use super::compiler::first_line;
+use super::tools::first_line;
 use crate::catalogue::Patch;
 use crate::process::{Ending, Job, describe, tail_of};
 
@@ -66,6 +67,9 @@ pub struct AppliedPatch {
     pub kind: Option<PatchKind>,
     /// Put in or taken out.
     pub direction: Direction,
+    /// Why it exists, in a line; empty for a plain diff.
+    #[serde(default)]
+    pub reason: String,
     /// Digest of the patch.
     pub digest: String,
     /// The files that it changed, with the SHA-256 of what they held afterwards.
@@ -170,6 +174,7 @@ impl<'a> Bench<'a> {
             name: patch.name.clone(),
             kind: patch.kind,
             direction,
+            reason: patch.reason.clone(),
             digest: patch.digest.clone(),
             files: BTreeMap::new(),
             notes: Vec::new(),
@@ -211,7 +216,25 @@ impl<'a> Bench<'a> {
                         BTreeSet::new()
                     }
                 }
-                (Step::Copy { .. } | Step::Cocci { .. }, Direction::Reverted) => {
+                (
+                    Step::Replace {
+                        pattern,
+                        by,
+                        target,
+                    },
+                    Direction::Applied,
+                ) => self.replace(patch, pattern, by, target)?,
+                (Step::Make { variable, add }, Direction::Applied) => {
+                    record.notes.push(format!("make {variable} with {add}"));
+                    BTreeSet::new()
+                }
+                (
+                    Step::Copy { .. }
+                    | Step::Cocci { .. }
+                    | Step::Replace { .. }
+                    | Step::Make { .. },
+                    Direction::Reverted,
+                ) => {
                     return Err(misfit(
                         patch,
                         "only unified diffs can be reverted, and it has other steps".to_owned(),
@@ -312,6 +335,37 @@ impl<'a> Bench<'a> {
         Ok(BTreeSet::from([to.to_owned()]))
     }
 
+    fn replace(
+        &mut self,
+        patch: &Patch,
+        pattern: &str,
+        by: &str,
+        target: &str,
+    ) -> Result<BTreeSet<String>> {
+        self.bring(target)?;
+        let path = self.tree.join(target);
+        let Content::File { bytes, executable } = Content::at(&path)? else {
+            return Err(misfit(
+                patch,
+                format!("there is no file {target} in this source tree"),
+            ));
+        };
+        let text = String::from_utf8_lossy(&bytes);
+        let regex = expression(pattern).map_err(|reason| misfit(patch, reason))?;
+        if !regex.is_match(&text) {
+            return Err(misfit(
+                patch,
+                format!("`{pattern}` matches nothing in {target}"),
+            ));
+        }
+        let content = Content::File {
+            bytes: regex.replace_all(&text, by).into_owned().into_bytes(),
+            executable,
+        };
+        put(&path, &content)?;
+        Ok(BTreeSet::from([target.to_owned()]))
+    }
+
     fn cocci(&mut self, patch: &Patch, rule: &str, target: &str, bytes: &[u8]) -> Result<bool> {
         self.bring(target)?;
         let path = self.tree.join(target);
@@ -355,7 +409,7 @@ impl<'a> Bench<'a> {
     fn memo_name(&self, rule: &[u8], target: &str, source: &[u8]) -> Result<String> {
         let spatch = self
             .spatch_version
-            .get_or_init(|| first_line("spatch").unwrap_or_default());
+            .get_or_init(|| first_line(&["spatch", "--version"]).unwrap_or_default());
         let key = BuildKey::of([
             ("spatch", spatch.as_str()),
             ("rule", sha256_hex(rule).as_str()),
@@ -446,7 +500,11 @@ fn alternatives_text(patch: &Patch, word: &str, fitted: &[&str]) -> String {
             Step::Cocci {
                 rule, alternative, ..
             } if alternative.as_deref() == Some(word) => Some(rule.as_str()),
-            Step::Cocci { .. } | Step::Copy { .. } | Step::Diff { .. } => None,
+            Step::Cocci { .. }
+            | Step::Copy { .. }
+            | Step::Diff { .. }
+            | Step::Replace { .. }
+            | Step::Make { .. } => None,
         })
         .collect();
     let matched = if fitted.is_empty() {

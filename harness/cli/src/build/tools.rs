@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use xshell::{Shell, cmd};
+
 /// Something that building needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tool {
@@ -110,6 +112,18 @@ pub const TOOLS: &[Tool] = &[
         "fetches git sources, lists the files of local trees",
         Need::Sometimes,
     ),
+    program(
+        "mmdebstrap",
+        "mmdebstrap",
+        "makes a root folder of an older Debian, for its compilers",
+        Need::Sometimes,
+    ),
+    program(
+        "bwrap",
+        "bubblewrap",
+        "compiles in such a folder",
+        Need::Sometimes,
+    ),
     program("zstd", "zstd", "opens newer packages", Need::Sometimes),
     program("bzip2", "bzip2", "opens older packages", Need::Sometimes),
     program(
@@ -166,7 +180,29 @@ pub fn missing_text(missing: &[&Tool]) -> String {
     )
 }
 
-fn is_on_path(name: &str) -> bool {
+/// The tools of these names.
+pub fn tools_named(names: &[&str]) -> Vec<&'static Tool> {
+    TOOLS
+        .iter()
+        .filter(|tool| names.contains(&tool.name()))
+        .collect()
+}
+
+/// First line of what a command prints; none when it cannot be run.
+pub fn first_line(words: &[&str]) -> Option<String> {
+    let (program, arguments) = words.split_first()?;
+    let shell = Shell::new().ok()?;
+    let _language = shell.push_env("LC_ALL", "C");
+    let output = cmd!(shell, "{program} {arguments...}")
+        .quiet()
+        .ignore_stderr()
+        .read()
+        .ok()?;
+    output.lines().next().map(str::to_owned)
+}
+
+/// Whether a program can be run by its name.
+pub fn is_on_path(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(name).is_file())
 }

@@ -32,6 +32,10 @@ pub struct BuildArgs {
     /// Config line on top of all fragments, such as `CONFIG_X=y`.
     #[arg(long, value_name = "LINE")]
     option: Vec<String>,
+    /// Toolchain of the catalogue that compiles [default: the first of the kernel's own that this
+    /// machine has or can make].
+    #[arg(long, value_name = "NAME")]
+    toolchain: Option<String>,
     /// Parallel compile jobs [default: number of processors].
     #[arg(long, short, value_name = "N")]
     jobs: Option<usize>,
@@ -58,6 +62,7 @@ pub fn run(args: &BuildArgs, progress: &Progress) -> Result<ExitCode> {
         apply: args.apply.clone(),
         fragments: args.fragment.clone(),
         options: args.option.clone(),
+        toolchain: args.toolchain.clone(),
         jobs: args.jobs,
     };
     match Builder::new(&catalogue, &cache, progress).build(&request) {
@@ -84,7 +89,7 @@ fn print(built: &BuiltKernel) {
     println!("release     {}", record.release);
     println!("source      {}", record.source.about);
     if let Some(compiler) = &record.compiler {
-        println!("compiler    {}", compiler.version);
+        println!("compiler    {} ({})", compiler.version, compiler.place);
     }
     for patch in &record.patches {
         let files: Vec<&str> = patch.files.keys().map(String::as_str).collect();

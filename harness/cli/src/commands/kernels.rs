@@ -67,7 +67,7 @@ fn facts(kernel: &Kernel) -> Vec<(&'static str, String)> {
         Origin::Source(recipe) => facts.extend([
             ("source", recipe.source.kind().to_owned()),
             ("location", recipe.source.location()),
-            ("toolchain", recipe.toolchain.describe()),
+            ("toolchains", recipe.toolchains.join(", ")),
             ("fragments", recipe.fragments.join(", ")),
         ]),
         Origin::Binary(binary) => facts.extend([

@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -24,6 +23,7 @@ use crate::build::cache::Cache;
 use crate::build::{BuildRequest, Builder, BuiltKernel};
 use crate::campaigns;
 use crate::catalogue::Catalogue;
+use crate::commands::Usage;
 use crate::dependencies;
 use crate::initramfs;
 use crate::layout::RunDir;
@@ -49,6 +49,14 @@ pub struct VerifyArgs {
     /// Use this kernel of the catalogue in every arm
     #[arg(long, value_name = "NAME")]
     kernel: Option<String>,
+    /// Build this kernel from a source tree here instead of its public location; the tree is only
+    /// read. May be given for several kernels
+    #[arg(long, value_name = "KERNEL=DIR", value_parser = kernel_and_tree, conflicts_with = "resume")]
+    tree: Vec<(String, PathBuf)>,
+    /// Toolchain of the catalogue for every arm [default: the first of each kernel's own that this
+    /// machine has or can make]
+    #[arg(long, value_name = "NAME", conflicts_with = "resume")]
+    toolchain: Option<String>,
     /// Install missing tools with apt first, after printing the command
     #[arg(long)]
     install_deps: bool,
@@ -115,6 +123,13 @@ fn open_run(args: &VerifyArgs, catalogue: &Catalogue) -> Result<(Run, Manifest, 
             .values_mut()
             .for_each(|arm| arm.kernel.clone_from(kernel));
     }
+    put_trees(&mut campaign, &args.tree)?;
+    if let Some(toolchain) = &args.toolchain {
+        campaign
+            .arms
+            .values_mut()
+            .for_each(|arm| arm.toolchain = Some(toolchain.clone()));
+    }
     check_names(&args.campaign, &campaign, catalogue)?;
     add_sched_features(&mut campaign, catalogue)?;
     let manifest = Manifest {
@@ -130,6 +145,31 @@ fn open_run(args: &VerifyArgs, catalogue: &Catalogue) -> Result<(Run, Manifest, 
     let id = format!("{stamp}-{}-{}", manifest.campaign.name, std::process::id());
     let run = Run::create(RunDir::new(args.results.join(id))?, &manifest)?;
     Ok((run, manifest, Records::default()))
+}
+
+/// `KERNEL=DIR`
+fn kernel_and_tree(text: &str) -> Result<(String, PathBuf), String> {
+    let (kernel, tree) = text
+        .split_once('=')
+        .ok_or("write the kernel's name, `=`, and the folder of its source")?;
+    Ok((kernel.to_owned(), PathBuf::from(tree)))
+}
+
+/// Points the arms of a kernel at a tree on this machine. The path is kept whole, so that a run can
+/// be gone on with from another folder.
+fn put_trees(campaign: &mut Campaign, trees: &[(String, PathBuf)]) -> Result<()> {
+    for (kernel, tree) in trees {
+        let tree = fs::canonicalize(tree)
+            .map_err(|error| Usage(format!("--tree: {}: {error}", tree.display())))?;
+        let arms = campaign.arms.values_mut();
+        let mut of_kernel = arms.filter(|arm| arm.kernel == *kernel).peekable();
+        if of_kernel.peek().is_none() {
+            let text = format!("--tree: no arm of the campaign has the kernel `{kernel}`");
+            return Err(Usage(text).into());
+        }
+        of_kernel.for_each(|arm| arm.tree = Some(tree.display().to_string()));
+    }
+    Ok(())
 }
 
 /// What one arm's kernel needs is set in every arm: they have to differ in the fix alone.
@@ -156,14 +196,27 @@ fn check_names(file: &str, campaign: &Campaign, catalogue: &Catalogue) -> Result
                 format!("{error:#}"),
             ));
         }
-        for (list, patches) in [("apply", &arm.apply), ("revert", &arm.revert)] {
+        let tree: Vec<String> = arm.tree.iter().cloned().collect();
+        for (list, asked) in [
+            ("tree", &tree),
+            ("apply", &arm.apply),
+            ("revert", &arm.revert),
+        ] {
             if let Some(why) = kernel
                 .as_ref()
                 .ok()
-                .and_then(|kernel| kernel.refusal(patches))
+                .and_then(|kernel| kernel.refusal(asked))
             {
                 problems.push(Problem::new(format!("arms.{name}.{list}"), why));
             }
+        }
+        if let Some(Err(error)) = arm.toolchain.as_ref().map(|name| catalogue.toolchain(name)) {
+            problems.push(Problem::new(
+                format!("arms.{name}.toolchain"),
+                format!("{error:#}"),
+            ));
+        }
+        for (list, patches) in [("apply", &arm.apply), ("revert", &arm.revert)] {
             for patch in patches {
                 let text = match catalogue.patch(patch) {
                     Err(error) => format!("{error:#}"),
@@ -197,6 +250,8 @@ fn build(
 ) -> Result<BuiltKernel> {
     let request = BuildRequest {
         kernel: arm.kernel.clone(),
+        tree: arm.tree.as_ref().map(PathBuf::from),
+        toolchain: arm.toolchain.clone(),
         revert: arm.revert.clone(),
         apply: arm.apply.clone(),
         jobs,
@@ -360,7 +415,7 @@ impl<'a> Session<'a> {
                 &run.dir().trial(&id),
                 &self.machine(&id, kernel, run.dir().initramfs("idle")),
                 symbols,
-                Duration::from_secs(u64::from(self.campaign.policy.boot_deadline_seconds)),
+                &self.campaign.policy,
             )?;
             task.finish(arming.to_string());
             run.record_arming(&arming)?;

@@ -45,8 +45,10 @@ pub enum Origin {
 pub struct Recipe {
     /// Where the source comes from.
     pub source: SourceSpec,
-    /// What compiles it.
-    pub toolchain: Toolchain,
+    /// Names of toolchains that can compile it, best first; `host` when the file names none.
+    pub toolchains: Vec<String>,
+    /// More variables for make, such as `KCFLAGS=-fcommon`.
+    pub make_arguments: Vec<String>,
     /// Names of config fragments, merged in this order; later ones win.
     pub fragments: Vec<String>,
 }
@@ -70,12 +72,14 @@ struct KernelFile {
         skip_serializing_if = "Option::is_none"
     )]
     binary: Option<BinarySpec>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    toolchains: Vec<String>,
     #[serde(
         default,
-        with = "serde_yaml::with::singleton_map",
-        skip_serializing_if = "Option::is_none"
+        rename = "make-arguments",
+        skip_serializing_if = "Vec::is_empty"
     )]
-    toolchain: Option<Toolchain>,
+    make_arguments: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     fragments: Vec<String>,
     #[serde(
@@ -85,46 +89,6 @@ struct KernelFile {
     )]
     sched_features: Vec<String>,
     fix: FixKnowledge,
-}
-
-/// What compiles a kernel.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Toolchain {
-    /// A compiler installed on this machine.
-    Host(HostToolchain),
-}
-
-impl Default for Toolchain {
-    fn default() -> Self {
-        Self::Host(HostToolchain {
-            compiler: "gcc".to_owned(),
-            make_arguments: Vec::new(),
-        })
-    }
-}
-
-impl Toolchain {
-    /// What it is, in a line.
-    pub fn describe(&self) -> String {
-        let Self::Host(host) = self;
-        let mut text = format!("this machine's {}", host.compiler);
-        for argument in &host.make_arguments {
-            text += &format!(", make {argument}");
-        }
-        text
-    }
-}
-
-/// A compiler installed on this machine.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HostToolchain {
-    /// Program name: `gcc`, `gcc-11`, `clang`.
-    pub compiler: String,
-    /// More variables for make, such as `KCFLAGS=-fcommon`.
-    #[serde(default, rename = "make-arguments")]
-    pub make_arguments: Vec<String>,
 }
 
 /// What is known about the fix in a kernel.
@@ -191,7 +155,8 @@ impl KernelSpec {
         let origin = match (raw.source, raw.binary) {
             (Some(source), None) => Origin::Source(Recipe {
                 source,
-                toolchain: raw.toolchain.unwrap_or_default(),
+                toolchains: or_host(raw.toolchains),
+                make_arguments: raw.make_arguments,
                 fragments: raw.fragments,
             }),
             (None, Some(binary)) => Origin::Binary(binary),
@@ -210,16 +175,28 @@ impl KernelSpec {
     }
 }
 
+/// Most kernels compile with the compiler that is there.
+fn or_host(toolchains: Vec<String>) -> Vec<String> {
+    if toolchains.is_empty() {
+        return vec!["host".to_owned()];
+    }
+    toolchains
+}
+
 impl From<KernelSpec> for KernelFile {
     fn from(spec: KernelSpec) -> Self {
-        let (source, binary, toolchain, fragments) = match spec.origin {
-            Origin::Source(recipe) => (
+        let (recipe, binary) = match spec.origin {
+            Origin::Source(recipe) => (Some(recipe), None),
+            Origin::Binary(binary) => (None, Some(binary)),
+        };
+        let (source, toolchains, make_arguments, fragments) = match recipe {
+            Some(recipe) => (
                 Some(recipe.source),
-                None,
-                Some(recipe.toolchain),
+                recipe.toolchains,
+                recipe.make_arguments,
                 recipe.fragments,
             ),
-            Origin::Binary(binary) => (None, Some(binary), None, Vec::new()),
+            None => (None, Vec::new(), Vec::new(), Vec::new()),
         };
         Self {
             name: spec.name,
@@ -227,7 +204,8 @@ impl From<KernelSpec> for KernelFile {
             era: spec.era,
             source,
             binary,
-            toolchain,
+            toolchains,
+            make_arguments,
             fragments,
             sched_features: spec.sched_features,
             fix: spec.fix,
@@ -272,13 +250,10 @@ impl KernelFile {
             found.push("fragments: is empty: name at least one, such as `base`".to_owned());
         }
         found.extend(source.complaints());
-        let Some(Toolchain::Host(host)) = &self.toolchain else {
-            return found;
-        };
-        for argument in &host.make_arguments {
+        for argument in &self.make_arguments {
             if !argument.contains('=') {
                 found.push(format!(
-                    "toolchain.host.make-arguments: `{argument}` is not VARIABLE=value"
+                    "make-arguments: `{argument}` is not VARIABLE=value"
                 ));
             }
         }
@@ -288,7 +263,8 @@ impl KernelFile {
     fn binary_complaints(&self, binary: &BinarySpec) -> Vec<String> {
         let mut found = binary.complaints();
         for (field, given) in [
-            ("toolchain", self.toolchain.is_some()),
+            ("toolchains", !self.toolchains.is_empty()),
+            ("make-arguments", !self.make_arguments.is_empty()),
             ("fragments", !self.fragments.is_empty()),
         ] {
             if given {
@@ -322,7 +298,7 @@ fix: {state: fixed, from: read}
         let Origin::Source(recipe) = spec.origin else {
             panic!("it has a source");
         };
-        assert_eq!(recipe.toolchain, Toolchain::default());
+        assert_eq!(recipe.toolchains, ["host"]);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 pub mod apt_sources;
 pub mod binary;
 pub mod boot_files;
+pub mod condition;
 pub mod config;
 pub mod diff;
 pub mod dsc;
@@ -20,6 +21,7 @@ pub mod patch;
 mod problem;
 pub mod rpm_spec;
 pub mod source;
+pub mod toolchain;
 
 pub use config::{Config, Unheld};
 pub use fragment::Fragment;
@@ -27,3 +29,4 @@ pub use kernel::KernelSpec;
 pub use key::BuildKey;
 pub use patch::PatchSpec;
 pub use problem::{Problem, Problems};
+pub use toolchain::ToolchainSpec;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Problems;
+use super::condition::{Condition, expression};
 use super::problem::{check_inner_path, check_name, parse_checked};
 
 /// A patch as its `patch.yaml` describes it.
@@ -23,6 +24,10 @@ pub struct PatchSpec {
     /// Where it is known to apply; a hint for people.
     #[serde(default)]
     pub applies_to: String,
+    /// When a compatibility patch is needed: all of these hold. Others are run when they are asked
+    /// for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub when: Vec<Condition>,
     /// What to do, in order.
     pub steps: Vec<Step>,
 }
@@ -37,7 +42,8 @@ pub enum PatchKind {
     Reintroduce,
     /// Widens the window, in all arms alike.
     Amplify,
-    /// Lets an old tree build with newer tools.
+    /// Lets an old tree build with newer tools; put into every tree that needs it, without being
+    /// asked for.
     Compat,
     /// Makes CPUs get stuck on purpose, to prove detectors; no arm of a campaign may carry it.
     Provoke,
@@ -68,9 +74,25 @@ pub enum Step {
         /// The file, in the patch's folder.
         file: String,
     },
+    /// Text put in place of other text, where a rule for C is of no use: assembly, scripts, makefiles.
+    Replace {
+        /// Regular expression over the lines of the file; must match.
+        pattern: String,
+        /// What every match becomes; `${1}` is a group of the expression.
+        by: String,
+        /// The file.
+        target: String,
+    },
+    /// Words added to a variable of make.
+    Make {
+        /// The variable, such as `KCFLAGS`.
+        variable: String,
+        /// The words.
+        add: String,
+    },
 }
 
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawStep {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -85,54 +107,71 @@ struct RawStep {
     to: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     patch: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    replace: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    by: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    make: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    add: Option<String>,
 }
 
-const STEP_FORMS: &str = "a step is {cocci: RULE, in: FILE} (also with alternative: WORD), {copy: FILE, to: PATH} or {patch: FILE}";
+const STEP_FORMS: &str = "a step is {cocci: RULE, in: FILE} (also with alternative: WORD), {copy: FILE, to: PATH}, {patch: FILE}, {replace: REGEX, by: TEXT, in: FILE} or {make: VARIABLE, add: TEXT}";
 
 impl TryFrom<RawStep> for Step {
     type Error = String;
 
     fn try_from(raw: RawStep) -> Result<Self, String> {
-        let step = match raw {
-            RawStep {
-                cocci: Some(rule),
-                target: Some(target),
-                alternative,
-                copy: None,
-                to: None,
-                patch: None,
-            } => Self::Cocci {
-                rule,
-                target,
-                alternative,
-            },
-            RawStep {
-                copy: Some(file),
-                to: Some(to),
-                cocci: None,
-                target: None,
-                alternative: None,
-                patch: None,
-            } => Self::Copy { file, to },
-            RawStep {
-                patch: Some(file),
-                cocci: None,
-                target: None,
-                alternative: None,
-                copy: None,
-                to: None,
-            } => Self::Diff { file },
-            other => {
-                return Err(format!(
-                    "{} is no step: {STEP_FORMS}",
-                    serde_json::to_string(&other).unwrap_or_default()
-                ));
-            }
+        // What belongs to a form is taken out; what is left over makes the step another one.
+        let mut rest = raw.clone();
+        let step = rest.take_form();
+        let Some(step) = step.filter(|_| rest == RawStep::default()) else {
+            return Err(format!(
+                "{} is no step: {STEP_FORMS}",
+                serde_json::to_string(&raw).unwrap_or_default()
+            ));
         };
         for path in step.paths() {
             check_inner_path(path)?;
         }
+        if let Self::Replace { pattern, .. } = &step {
+            expression(pattern)?;
+        }
         Ok(step)
+    }
+}
+
+impl RawStep {
+    fn take_form(&mut self) -> Option<Step> {
+        if let Some(rule) = self.cocci.take() {
+            return Some(Step::Cocci {
+                rule,
+                target: self.target.take()?,
+                alternative: self.alternative.take(),
+            });
+        }
+        if let Some(pattern) = self.replace.take() {
+            return Some(Step::Replace {
+                pattern,
+                by: self.by.take()?,
+                target: self.target.take()?,
+            });
+        }
+        if let Some(file) = self.copy.take() {
+            return Some(Step::Copy {
+                file,
+                to: self.to.take()?,
+            });
+        }
+        if let Some(variable) = self.make.take() {
+            return Some(Step::Make {
+                variable,
+                add: self.add.take()?,
+            });
+        }
+        let file = self.patch.take()?;
+        Some(Step::Diff { file })
     }
 }
 
@@ -158,16 +197,32 @@ impl From<Step> for RawStep {
                 patch: Some(file),
                 ..Self::default()
             },
+            Step::Replace {
+                pattern,
+                by,
+                target,
+            } => Self {
+                replace: Some(pattern),
+                by: Some(by),
+                target: Some(target),
+                ..Self::default()
+            },
+            Step::Make { variable, add } => Self {
+                make: Some(variable),
+                add: Some(add),
+                ..Self::default()
+            },
         }
     }
 }
 
 impl Step {
     /// The file of the patch's folder that the step uses.
-    pub fn file(&self) -> &str {
+    pub fn file(&self) -> Option<&str> {
         match self {
-            Self::Cocci { rule, .. } => rule,
-            Self::Copy { file, .. } | Self::Diff { file } => file,
+            Self::Cocci { rule, .. } => Some(rule),
+            Self::Copy { file, .. } | Self::Diff { file } => Some(file),
+            Self::Replace { .. } | Self::Make { .. } => None,
         }
     }
 
@@ -176,6 +231,8 @@ impl Step {
             Self::Cocci { rule, target, .. } => vec![rule, target],
             Self::Copy { file, to } => vec![file, to],
             Self::Diff { file } => vec![file],
+            Self::Replace { target, .. } => vec![target],
+            Self::Make { .. } => Vec::new(),
         }
     }
 }
@@ -203,6 +260,12 @@ impl PatchSpec {
         }
         if self.steps.is_empty() {
             found.push(format!("steps: is empty: {STEP_FORMS}"));
+        }
+        found.extend(self.when.iter().filter_map(Condition::complaint));
+        if !self.when.is_empty() && self.kind != PatchKind::Compat {
+            found.push(
+                "when: only patches of kind `compat` are put in by themselves: drop it".to_owned(),
+            );
         }
         for (word, count) in self.alternatives() {
             if count == 1 {
@@ -238,11 +301,24 @@ mod tests {
     #[test]
     fn all_kinds_of_steps_are_read() {
         let text = format!(
-            "{HEAD}  - {{copy: a.h, to: kernel/a.h}}\n  - {{cocci: x.cocci, in: kernel/x.c}}\n  - {{patch: y.patch}}\n"
+            "{HEAD}  - {{copy: a.h, to: kernel/a.h}}\n  - {{cocci: x.cocci, in: kernel/x.c}}\n  - {{patch: y.patch}}\n  - {{replace: 'a(b)', by: 'c${{1}}', in: Makefile}}\n  - {{make: KCFLAGS, add: -w}}\n"
         );
         let spec = PatchSpec::parse("p/patch.yaml", "p", &text).unwrap();
-        let files: Vec<_> = spec.steps.iter().map(Step::file).collect();
+        let files: Vec<_> = spec.steps.iter().filter_map(Step::file).collect();
         assert_eq!(files, ["a.h", "x.cocci", "y.patch"]);
+    }
+
+    #[test]
+    fn conditions_are_for_compatibility_patches() {
+        let when = "when:\n  - {lacks: a.h}\n";
+        let text = format!("{HEAD}  - {{make: KCFLAGS, add: -w}}\n{when}");
+        let error = PatchSpec::parse("p/patch.yaml", "p", &text)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("only patches of kind `compat`"), "{error}");
+        let text = text.replace("kind: fix", "kind: compat");
+        let spec = PatchSpec::parse("p/patch.yaml", "p", &text).unwrap();
+        assert_eq!(spec.when.len(), 1);
     }
 
     #[test]

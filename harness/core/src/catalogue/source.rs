@@ -160,21 +160,23 @@ impl AptPackage {
             ("version", self.version.as_ref()),
             ("suite", self.suite.as_ref()),
         ];
-        let fits = |value: &str| {
-            value.starts_with(|c: char| c.is_ascii_alphanumeric())
-                && value
-                    .chars()
-                    .all(|c| c.is_ascii_alphanumeric() || "-_.+~:".contains(c))
-        };
         values
             .into_iter()
             .filter_map(|(name, value)| Some((name, value?)))
-            .filter(|(_, value)| !fits(value))
+            .filter(|(_, value)| !is_debian_word(value))
             .map(|(name, value)| {
                 format!("{field}.{name}: `{value}` is not a {name} as Debian writes them")
             })
             .collect()
     }
+}
+
+/// Whether a word is one that Debian could use for a package, a version or a release.
+pub(super) fn is_debian_word(word: &str) -> bool {
+    word.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && word
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-_.+~:".contains(c))
 }
 
 impl GitSource {

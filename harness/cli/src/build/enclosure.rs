@@ -1,0 +1,68 @@
+//! Where a build runs: on this machine, in a root folder of another release, or in a container.
+
+use std::path::{Path, PathBuf};
+
+use super::tools::first_line;
+use crate::process::Job;
+
+/// Where a build runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Enclosure {
+    /// On this machine as it is.
+    None,
+    /// With this folder as the root, by bubblewrap, which needs no root rights.
+    Chroot(PathBuf),
+    /// In a container.
+    Container {
+        /// `podman` or `docker`.
+        engine: &'static str,
+        /// The image.
+        image: String,
+    },
+}
+
+impl Enclosure {
+    /// What stands before a command, so that it runs in here and sees `shared` where it is.
+    fn words(&self, shared: &Path) -> Vec<String> {
+        let shared = shared.display().to_string();
+        let words: Vec<&str> = match self {
+            Self::None => Vec::new(),
+            Self::Chroot(root) => {
+                let root = root.to_str().unwrap_or_default();
+                let mut words = vec!["bwrap", "--die-with-parent", "--bind", root, "/"];
+                words.extend(["--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp"]);
+                words.extend(["--bind", &shared, &shared]);
+                words
+            }
+            Self::Container { engine, image } => {
+                let volume = format!("{shared}:{shared}");
+                let mut words = vec![*engine, "run", "--rm", "--network=none"];
+                // Rootless podman maps its root to the caller; docker has to be told who that is.
+                let user = format!(
+                    "{}:{}",
+                    rustix::process::getuid().as_raw(),
+                    rustix::process::getgid().as_raw()
+                );
+                if *engine == "docker" {
+                    words.extend(["--user", &user]);
+                }
+                words.extend(["--volume", &volume, image]);
+                return words.into_iter().map(str::to_owned).collect();
+            }
+        };
+        words.into_iter().map(str::to_owned).collect()
+    }
+
+    /// The job, run in here.
+    pub fn around(&self, job: Job, shared: &Path) -> Job {
+        job.inside(self.words(shared))
+    }
+
+    /// First line of `PROGRAM --version` as run in here; none when it cannot be run.
+    pub fn version_line(&self, program: &str, shared: &Path) -> Option<String> {
+        let words = self.words(shared);
+        let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
+        words.extend(["env", "LC_ALL=C", program, "--version"]);
+        first_line(&words)
+    }
+}
