@@ -9,6 +9,7 @@ mod catalogue;
 mod commands;
 mod dependencies;
 mod gdb;
+mod guest_memory;
 mod initramfs;
 mod layout;
 mod outside;

@@ -16,9 +16,10 @@ use kverdict_core::outside::symbols::Symbols;
 use kverdict_core::outside::watch::Watcher;
 use qapi::qmp;
 
+use crate::guest_memory::GuestMemory;
 use crate::layout::{self, TrialDir};
 use crate::process;
-use crate::qmp::{GuestMemory, Monitor};
+use crate::qmp::Monitor;
 use crate::vmcore;
 
 /// Between two samples while something looks stuck.

@@ -23,10 +23,11 @@ use kverdict_core::outside::watch::Watcher;
 use serde::Serialize;
 
 use super::Usage;
+use crate::guest_memory::GuestMemory;
 use crate::outside::INTERVAL;
 use crate::process::{self, Interrupted};
 use crate::progress::Progress;
-use crate::qmp::{GuestMemory, Monitor};
+use crate::qmp::Monitor;
 
 const EXIT_FOUND: u8 = 1;
 const EXIT_CANNOT_TELL: u8 = 125;
@@ -193,44 +194,64 @@ fn kernel_vcpu(sample: &Sample) -> Option<u32> {
 }
 
 fn find_symbols(monitor: &mut Monitor, file: Option<&Path>) -> Result<(Symbols, String)> {
-    let vcpus = monitor.vcpus()?;
-    let vcpu = vcpus.iter().find(|vcpu| vcpu.registers.in_kernel());
-    if let Some(path) = file {
-        let symbols = read_symbols(path)?;
-        let Some(vcpu) = vcpu else {
-            return Ok((symbols, path.display().to_string()));
-        };
-        let memory = GuestMemory::new(monitor, vcpu.index);
-        let shift = kallsyms::shift(&symbols, vcpu.registers.idt_base, &memory);
-        let Some(shift) = shift else {
-            return Err(Usage(format!(
-                "symbols {}: not of the kernel that runs in this guest (its page fault handler is elsewhere); \
-                 leave --symbols out to use the kernel's own",
+    let symbols = file.map(read_symbols).transpose()?;
+    let vcpu = vcpu_in_kernel(monitor)?;
+    match (symbols, file, vcpu) {
+        (Some(symbols), Some(path), Some(vcpu)) => moved(symbols, path, monitor, &vcpu),
+        (Some(symbols), Some(path), None) => Ok((
+            symbols,
+            format!(
+                "{}, as they are: no vCPU was seen in a kernel",
                 path.display()
-            ))
-            .into());
-        };
-        let origin = format!("{}, moved by {shift:#x}", path.display());
-        return Ok((symbols.shifted(shift), origin));
-    }
-    // A guest whose vCPUs are all in user space at this moment will not be so for long.
-    for _ in 0..20 {
-        let vcpus = monitor.vcpus()?;
-        if let Some(vcpu) = vcpus.iter().find(|vcpu| vcpu.registers.in_kernel()) {
+            ),
+        )),
+        (_, _, Some(vcpu)) => {
             let memory = GuestMemory::in_bulk(monitor, vcpu.index);
-            return Ok(
+            Ok(
                 match kallsyms::from_guest(vcpu.registers.idt_base, &memory) {
                     Ok(symbols) => (symbols, "the kernel's kallsyms, found in memory".to_owned()),
                     Err(why) => (Symbols::default(), format!("none: {why}")),
                 },
-            );
+            )
+        }
+        (_, _, None) => Ok((
+            Symbols::default(),
+            "none: no vCPU was seen in a kernel".to_owned(),
+        )),
+    }
+}
+
+/// A guest whose vCPUs are all in user space at this moment will not be so for long.
+fn vcpu_in_kernel(monitor: &mut Monitor) -> Result<Option<Vcpu>> {
+    for _ in 0..20 {
+        let vcpus = monitor.vcpus()?;
+        let found = vcpus.into_iter().find(|vcpu| vcpu.registers.in_kernel());
+        if found.is_some() {
+            return Ok(found);
         }
         std::thread::sleep(INTERVAL);
     }
-    Ok((
-        Symbols::default(),
-        "none: no vCPU was seen in a kernel".to_owned(),
-    ))
+    Ok(None)
+}
+
+/// Symbols of a file at the addresses where this boot has them.
+fn moved(
+    symbols: Symbols,
+    path: &Path,
+    monitor: &mut Monitor,
+    vcpu: &Vcpu,
+) -> Result<(Symbols, String)> {
+    let memory = GuestMemory::new(monitor, vcpu.index);
+    let Some(shift) = kallsyms::shift(&symbols, vcpu.registers.idt_base, &memory) else {
+        return Err(Usage(format!(
+            "symbols {}: not of the kernel that runs in this guest (its page fault handler is elsewhere); \
+             leave --symbols out to use the kernel's own",
+            path.display()
+        ))
+        .into());
+    };
+    let origin = format!("{}, moved by {shift:#x}", path.display());
+    Ok((symbols.shifted(shift), origin))
 }
 
 fn read_symbols(path: &Path) -> Result<Symbols> {
