@@ -97,13 +97,17 @@ impl Taker<'_> {
         Ok(built)
     }
 
+    fn wanted(&self, file: &FileSource, folder: Option<&Path>) -> Result<Wanted> {
+        Wanted::new(file, folder, self.cache, self.progress)
+    }
+
     fn take_file(
         &self,
         format: Format,
         file: &FileSource,
         folder: Option<&Path>,
     ) -> Result<BuiltKernel> {
-        let wanted = Wanted::new(file, folder)?;
+        let wanted = self.wanted(file, folder)?;
         let identity = SourceIdentity {
             about: format!("package {}", wanted.about),
             digest: wanted.sha256.clone(),
@@ -117,10 +121,10 @@ impl Taker<'_> {
     }
 
     fn take_image(&self, image: &ImageSource, folder: Option<&Path>) -> Result<BuiltKernel> {
-        let kernel = Wanted::new(&image.kernel, folder)?;
+        let kernel = self.wanted(&image.kernel, folder)?;
         let other = |file: &Option<FileSource>| -> Result<Option<Wanted>> {
             file.as_ref()
-                .map(|file| Wanted::new(file, folder))
+                .map(|file| self.wanted(file, folder))
                 .transpose()
         };
         let (system_map, config) = (other(&image.system_map)?, other(&image.config)?);

@@ -24,19 +24,22 @@ const LEFT_OUT: [&str; 4] = [
     "/usr/share/info/*",
     "/usr/share/locale/*",
 ];
-/// Programs that make such folders and run commands in them.
-const NEEDED: [&str; 2] = ["mmdebstrap", "bwrap"];
+/// What makes such folders.
+const MAKES: &str = "mmdebstrap";
+/// What that needs when it is not run by root.
+const MAPS_USERS: &str = "newuidmap";
+/// What runs commands in them.
+const ENTERS: &str = "bwrap";
 
 /// Why no folder of that kind can be had here; none when it is there or can be made.
 pub fn obstacle(chroot: &Chroot, cache: &Cache) -> Option<String> {
-    let needed = if folder(chroot, cache).is_dir() {
-        &NEEDED[1..]
-    } else {
-        &NEEDED[..]
-    };
+    let mut needed = vec![ENTERS];
+    if !folder(chroot, cache).is_dir() {
+        needed.push(MAKES);
+        needed.extend((!rustix::process::geteuid().is_root()).then_some(MAPS_USERS));
+    }
     let missing: Vec<&str> = needed
-        .iter()
-        .copied()
+        .into_iter()
         .filter(|name| !is_on_path(name))
         .collect();
     (!missing.is_empty()).then(|| missing_text(&tools_named(&missing)))

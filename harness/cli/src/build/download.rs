@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
+use kverdict_core::catalogue::key::sha256_hex;
 
 use super::cache::{Cache, write_whole};
-use super::file::check_sha256;
+use super::file::{check_sha256, file_sha256};
 use crate::process::{Child, Ending, Interrupted, Job, POLL_INTERVAL, interrupted, tail_of};
 use crate::progress::Progress;
 
@@ -29,13 +30,7 @@ pub fn fetch(url: &str, sha256: &str, cache: &Cache, progress: &Progress) -> Res
     if done.is_file() {
         return Ok(done);
     }
-    let download = Download {
-        url,
-        part: cache.downloads().join(format!("{sha256}.part")),
-        validator: cache.downloads().join(format!("{sha256}.validator")),
-        cache,
-        progress,
-    };
+    let download = Download::new(url, sha256, cache, progress);
     let resumed = download.length() > 0;
     download.to_the_end()?;
     if let Err(error) = check_sha256(&download.part, sha256) {
@@ -54,6 +49,32 @@ pub fn fetch(url: &str, sha256: &str, cache: &Cache, progress: &Progress) -> Res
         .with_context(|| format!("cannot rename {}", download.part.display()))?;
     download.forget()?;
     Ok(done)
+}
+
+/// The digest of a file for which the catalogue has none: of the one that comes now, or came when it
+/// was first fetched. The file is then in the cache's downloads.
+///
+/// # Errors
+/// When it cannot be fetched.
+pub fn digest_of_first_use(url: &str, cache: &Cache, progress: &Progress) -> Result<String> {
+    let name = sha256_hex(url.as_bytes());
+    let _lock = cache.lock(&format!("download-{name}"), progress)?;
+    let memo = cache.downloads().join(format!("{name}.first-use"));
+    if let Ok(digest) = fs::read_to_string(&memo) {
+        return Ok(digest);
+    }
+    let download = Download::new(url, &name, cache, progress);
+    download.to_the_end()?;
+    let digest = file_sha256(&download.part)?;
+    let done = cache.downloads().join(&digest);
+    fs::rename(&download.part, &done)
+        .with_context(|| format!("cannot rename {}", download.part.display()))?;
+    write_whole(&memo, digest.as_bytes())?;
+    download.forget()?;
+    progress.line(format!(
+        "nobody says what {url} should be; it came with the sha256 {digest}, which it has to have from now on"
+    ));
+    Ok(digest)
 }
 
 /// Removes what was fetched under a digest.
@@ -86,7 +107,18 @@ struct Download<'a> {
     progress: &'a Progress,
 }
 
-impl Download<'_> {
+impl<'a> Download<'a> {
+    fn new(url: &'a str, name: &str, cache: &'a Cache, progress: &'a Progress) -> Self {
+        let file = |suffix: &str| cache.downloads().join(format!("{name}.{suffix}"));
+        Self {
+            url,
+            part: file("part"),
+            validator: file("validator"),
+            cache,
+            progress,
+        }
+    }
+
     fn to_the_end(&self) -> Result<()> {
         let mut idle = 0;
         loop {
@@ -244,7 +276,6 @@ pub fn watch(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kverdict_core::catalogue::key::sha256_hex;
     use std::io::{BufRead, BufReader, Write};
     use std::net::TcpListener;
     use std::sync::{Arc, Mutex};
@@ -431,6 +462,25 @@ mod tests {
             "{text}"
         );
         assert_eq!(fs::read_dir(cache.downloads()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_file_without_a_published_digest_has_to_stay_what_it_was_at_first() {
+        let (_dir, cache) = cache();
+        let progress = Progress::detect();
+        let (url, asked) = serve(vec![Answer::CutAfter(7, "\"1\""), Answer::Whole("\"1\"")]);
+        for _ in 0..2 {
+            let digest = digest_of_first_use(&url, &cache, &progress).unwrap();
+            assert_eq!(digest, sha256_hex(BODY.as_bytes()));
+            assert_eq!(fetched(&url, &cache), BODY);
+        }
+        assert_eq!(asked.lock().unwrap().len(), 2);
+        // Fetched again, it is held against that digest.
+        discard(&sha256_hex(BODY.as_bytes()), &cache).unwrap();
+        let digest = digest_of_first_use(&url, &cache, &progress).unwrap();
+        let (other, _) = serve(vec![Answer::Status("200 OK")]);
+        let error = fetch(&other, &digest, &cache, &progress).unwrap_err();
+        assert!(format!("{error:#}").contains(&digest), "{error:#}");
     }
 
     #[test]

@@ -29,25 +29,29 @@ enum Place {
 }
 
 impl Wanted {
-    /// What a catalogue file wants; the digest of a local file is worked out when it is not given.
+    /// What a catalogue file wants. A digest that is not given is worked out, for which a file that is
+    /// not here is downloaded.
     ///
     /// # Errors
-    /// When a local file cannot be read.
-    pub fn new(spec: &FileSource, folder: Option<&Path>) -> Result<Self> {
-        let (place, digest) = match (&spec.url, &spec.path) {
-            (Some(url), _) => (Place::There(url.clone()), spec.sha256.clone()),
-            (None, Some(path)) => {
-                let path = resolve(path, folder)?;
-                let digest = match &spec.sha256 {
-                    Some(digest) => digest.clone(),
-                    None => file_sha256(&path)?,
-                };
-                (Place::Here(path), Some(digest))
-            }
+    /// When a local file cannot be read, or another one not be had.
+    pub fn new(
+        spec: &FileSource,
+        folder: Option<&Path>,
+        cache: &Cache,
+        progress: &Progress,
+    ) -> Result<Self> {
+        let place = match (&spec.url, &spec.path) {
+            (Some(url), _) => Place::There(url.clone()),
+            (None, Some(path)) => Place::Here(resolve(path, folder)?),
             (None, None) => bail!("neither a path nor a URL is given"),
         };
+        let sha256 = match (&spec.sha256, &place) {
+            (Some(digest), _) => digest.clone(),
+            (None, Place::Here(path)) => file_sha256(path)?,
+            (None, Place::There(url)) => download::digest_of_first_use(url, cache, progress)?,
+        };
         Ok(Self {
-            sha256: digest.context("a download needs its sha256")?,
+            sha256,
             about: spec.location(),
             place,
         })

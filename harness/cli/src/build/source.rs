@@ -141,7 +141,7 @@ pub fn from_file(
     progress: &Progress,
     unpack: impl FnOnce(&Wanted, &Path, &Path) -> Result<()>,
 ) -> Result<Source> {
-    let wanted = Wanted::new(spec, folder)?;
+    let wanted = Wanted::new(spec, folder, cache, progress)?;
     let about = format!("{kind} {}", wanted.about);
     unpacked(&wanted.sha256, about, cache, progress, |target| {
         unpack(&wanted, &wanted.fetch(cache, progress)?, target)?;

@@ -125,6 +125,8 @@ fn prefix_folder(
     let wanted = Wanted::new(
         tarball.context("a prefix has a folder or a tarball")?,
         folder,
+        cache,
+        progress,
     )?;
     let root = cache.toolchain(&wanted.sha256);
     let _lock = cache.lock(&format!("toolchain-{}", wanted.sha256), progress)?;

@@ -124,6 +124,12 @@ pub const TOOLS: &[Tool] = &[
         "compiles in such a folder",
         Need::Sometimes,
     ),
+    program(
+        "newuidmap",
+        "uidmap",
+        "lets such a folder be made without root rights",
+        Need::Sometimes,
+    ),
     program("zstd", "zstd", "opens newer packages", Need::Sometimes),
     program("bzip2", "bzip2", "opens older packages", Need::Sometimes),
     program(

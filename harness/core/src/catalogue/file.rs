@@ -12,7 +12,8 @@ pub struct FileSource {
     /// Where to download it from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// SHA-256 of the file, in hex; a download has to have one.
+    /// SHA-256 of the file, in hex. Without one, a download is held against what came first, which
+    /// takes a URL that is protected on its way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
 }
@@ -35,8 +36,8 @@ impl FileSource {
             found.push(format!("{field}.path: is empty: name the file"));
         }
         match &self.sha256 {
-            None if self.url.is_some() => found.push(format!(
-                "{field}.sha256: is missing: a download has to have one; copy it from where the file is published, or from `sha256sum FILE`"
+            None if self.url.as_ref().is_some_and(|url| !url.starts_with("https://")) => found.push(format!(
+                "{field}.sha256: is missing: a download without TLS has to have one; copy it from where the file is published, or from `sha256sum FILE`"
             )),
             Some(digest) if !is_sha256(digest) => found.push(format!(
                 "{field}.sha256: `{digest}` is not 64 lower-case hex digits: copy it from `sha256sum FILE`"
