@@ -162,6 +162,27 @@ impl Symbols {
         self.init.contains(&address)
     }
 
+    /// All functions, by address.
+    pub fn functions(&self) -> impl Iterator<Item = (u64, &str)> {
+        self.text
+            .iter()
+            .map(|(start, name)| (*start, name.as_str()))
+    }
+
+    /// Names of the functions that begin at an address, in their order.
+    pub fn names(&self, address: u64) -> impl Iterator<Item = &str> {
+        let first = self.text.partition_point(|(start, _)| *start < address);
+        let here = self.text[first..].iter();
+        here.take_while(move |(start, _)| *start == address)
+            .map(|(_, name)| name.as_str())
+    }
+
+    /// Where the next function begins behind an address.
+    pub fn next(&self, address: u64) -> Option<u64> {
+        let after = self.text.partition_point(|(start, _)| *start <= address);
+        self.text.get(after).map(|(start, _)| *start)
+    }
+
     /// Addresses of the kernel's own code.
     pub fn text(&self) -> std::ops::Range<u64> {
         let start = self.text.first().map_or(0, |(start, _)| *start);
