@@ -12,6 +12,7 @@ use kverdict_core::catalogue::kernel::Origin;
 use kverdict_core::catalogue::key::sha256_hex;
 use kverdict_core::catalogue::patch::{PatchKind, Step};
 use kverdict_core::catalogue::{Fragment, KernelSpec, PatchSpec, Problem, Problems, ToolchainSpec};
+use kverdict_core::inspect::fix::Fix;
 
 static EMBEDDED: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/../../kernels");
 
@@ -281,6 +282,23 @@ impl Catalogue {
             spec: ToolchainSpec::parse(&root.shown(&path), &text_of(&text))?,
             folder: root.folder(),
         })
+    }
+
+    /// The fixes of these names (`fixes/NAME.yaml`), or all when none is named.
+    ///
+    /// # Errors
+    /// When there is none of a name (lists the known ones), or one is wrong.
+    pub fn fixes(&self, names: &[String]) -> Result<Vec<Fix>> {
+        let known = self.names_with("fixes", ".yaml")?;
+        let wanted = if names.is_empty() { &known } else { names };
+        let read = |name: &String| {
+            let path = format!("fixes/{name}.yaml");
+            let Some((root, text)) = self.find(&path)? else {
+                bail!("there is no fix `{name}`; known: {}", known.join(", "));
+            };
+            Fix::parse(&root.shown(&path), &text_of(&text)).map_err(anyhow::Error::msg)
+        };
+        wanted.iter().map(read).collect()
     }
 
     fn find(&self, path: &str) -> Result<Option<(&Root, Vec<u8>)>> {

@@ -11,6 +11,7 @@ mod dependencies;
 mod gdb;
 mod guest_memory;
 mod initramfs;
+mod inspected;
 mod layout;
 mod outside;
 mod process;
@@ -66,6 +67,8 @@ enum Command {
     Classify(commands::classify::ClassifyArgs),
     /// Say what a running guest's CPUs do: stacks, stuck CPUs, and who waits for whom
     Diagnose(commands::diagnose::DiagnoseArgs),
+    /// Say whether a kernel has the fix, from its source or its code, without booting it
+    Inspect(commands::inspect::InspectArgs),
     /// Judge a run again from its records
     Report(commands::report::ReportArgs),
     /// Check tools, accelerator, disk and memory, and say what to install
@@ -101,6 +104,7 @@ fn run(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Classify(args) => commands::classify::run(args),
         Command::Kernels(args) => commands::kernels::run(args),
         Command::Diagnose(args) => commands::diagnose::run(args),
+        Command::Inspect(args) => commands::inspect::run(args),
         Command::Report(args) => commands::report::run(args),
         Command::Doctor(args) => commands::doctor::run(args),
         Command::Schema(args) => commands::schema::run(args),

@@ -19,7 +19,7 @@ mod file;
 mod git;
 pub mod listing;
 pub mod overlay;
-mod package;
+pub mod package;
 mod patching;
 pub mod record;
 pub mod source;

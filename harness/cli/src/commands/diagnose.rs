@@ -254,7 +254,11 @@ fn moved(
     Ok((symbols.shifted(shift), origin))
 }
 
-fn read_symbols(path: &Path) -> Result<Symbols> {
+/// Reads System.map, a copy of /proc/kallsyms, or vmlinux.
+///
+/// # Errors
+/// When it is none of these.
+pub fn read_symbols(path: &Path) -> Result<Symbols> {
     let shown = path.display();
     let bytes = fs::read(path).map_err(|error| {
         Usage(format!("cannot read symbols {shown}: {error}; give a System.map, a copy of /proc/kallsyms, or a vmlinux"))

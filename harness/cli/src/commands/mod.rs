@@ -5,6 +5,7 @@ pub mod build;
 pub mod classify;
 pub mod diagnose;
 pub mod doctor;
+pub mod inspect;
 pub mod kernels;
 pub mod report;
 pub mod schema;

@@ -26,6 +26,8 @@ pub enum Compression {
     Zstd,
     /// bzip2
     Bzip2,
+    /// lz4, in the frame format that kernels use
+    Lz4,
 }
 
 impl Compression {
@@ -37,6 +39,7 @@ impl Compression {
             Self::Lzma => "lzma",
             Self::Zstd => "zst",
             Self::Bzip2 => "bz2",
+            Self::Lz4 => "lz4",
         }
     }
 
@@ -48,6 +51,7 @@ impl Compression {
             Self::Lzma => &["xz", "--format=lzma", "--decompress", "--force"],
             Self::Zstd => &["zstd", "--decompress", "--force", "--rm", "--quiet"],
             Self::Bzip2 => &["bzip2", "--decompress", "--force"],
+            Self::Lz4 => &["lz4", "-d", "-m", "-f", "--rm", "-q"],
         }
     }
 }
@@ -61,12 +65,14 @@ pub fn kind_of(file: &Path) -> Result<Option<Compression>> {
     File::open(file)
         .and_then(|file| file.take(6).read_to_end(&mut start))
         .with_context(|| format!("cannot read {}", file.display()))?;
-    let kinds: [(&[u8], Compression); 5] = [
+    let kinds: [(&[u8], Compression); 7] = [
         (&[0x1f, 0x8b], Compression::Gzip),
         (b"\xfd7zXZ\0", Compression::Xz),
         (&[0x28, 0xb5, 0x2f, 0xfd], Compression::Zstd),
         (b"BZh", Compression::Bzip2),
         (&[0x5d, 0, 0], Compression::Lzma),
+        (&[0x02, 0x21, 0x4c, 0x18], Compression::Lz4),
+        (&[0x04, 0x22, 0x4d, 0x18], Compression::Lz4),
     ];
     let found = kinds.iter().find(|(magic, _)| start.starts_with(magic));
     Ok(found.map(|(_, kind)| *kind))
