@@ -359,3 +359,39 @@ fn t10_any_guest_can_be_diagnosed_by_its_qmp_socket() {
         text.stdout
     );
 }
+
+/// The same two kernels without booting them: source, vmlinux and bzImage all say which has the fix.
+#[test]
+#[ignore = "builds real kernels"]
+fn t11_source_and_code_of_both_arms_tell_which_has_the_fix() {
+    let kverdict = |args: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_kverdict"))
+            .args(args)
+            .output()
+            .unwrap();
+        let json = serde_json::from_slice::<serde_json::Value>(&output.stdout);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), json.unwrap_or_default(), error)
+    };
+    let reintroduce = ["--apply", "reintroduce-0b26351b910f"];
+    for (patches, code, state) in [(&[][..], 0, "fixed"), (&reintroduce[..], 1, "affected")] {
+        let amplified = [&["debian-6.12", "--apply", "amplify"], patches].concat();
+        let build = kverdict(&[&["build", "--json"][..], &amplified].concat());
+        assert_eq!(build.0, Some(0), "{}", build.2);
+        let folder = std::path::PathBuf::from(build.1["dir"].as_str().unwrap());
+        let [vmlinux, image] = ["vmlinux", "bzImage"].map(|name| folder.join(name));
+        for (what, function) in [
+            (amplified, "kernel/stop_machine.c:"),
+            (vec![vmlinux.to_str().unwrap()], "cpu_stop_queue_work+0x"),
+            (vec![image.to_str().unwrap()], "cpu_stop_queue_work+0x"),
+        ] {
+            let found =
+                kverdict(&[&["inspect", "--json", "--fix", "migrate-swap"][..], &what].concat());
+            assert_eq!(found.0, Some(code), "{what:?}: {}", found.2);
+            let finding = &found.1["findings"][0];
+            assert_eq!(finding["state"], state, "{what:?}: {finding:#}");
+            let place = finding["evidence"][0]["place"].as_str().unwrap();
+            assert!(place.starts_with(function), "{what:?}: {finding:#}");
+        }
+    }
+}
