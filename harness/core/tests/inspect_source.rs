@@ -12,7 +12,7 @@ fn fix() -> Fix {
 }
 
 const CORE: &str =
-    "int migrate_swap(struct task *a, struct task *b)\n{\n\treturn stop_two_cpus(1, 2);\n}\n";
+    "int migrate_swap_stop(struct task *a, struct task *b)\n{\n\treturn stop_two_cpus(1, 2);\n}\n";
 
 /// What a tree with this kernel/stop_machine.c is.
 fn inspect(stop_machine: &str) -> Finding {
@@ -220,7 +220,7 @@ fn a_kernel_without_migrate_swap_cannot_have_it() {
     let mut source = Source::default();
     source.add(
         "kernel/sched/core.c",
-        "int other(void) { return migrate_swap(); }\n",
+        "int other(void) { return migrate_swap_stop(); }\n",
     );
     source.add("kernel/stop_machine.c", &file(ONE_EARLY, ONE_EARLY));
     let found = judge(&fix(), &source);

@@ -254,6 +254,7 @@ fn describe_finding(finding: &Finding) -> String {
             Presence::Present => "present",
             Presence::Missing => "missing",
             Presence::CannotTell => "cannot tell",
+            Presence::NoEffect => "mends none",
         };
         text += &format!("    {state:<12} {}\n", cite(&found.commit));
     }
@@ -303,7 +304,7 @@ mod tests {
         let mut source = Source::default();
         source.add(
             "kernel/sched/core.c",
-            "int migrate_swap(void) { return 0; }",
+            "int migrate_swap_stop(void) { return 0; }",
         );
         let entry = |name: &str| format!("void {name}(struct box *b) {{ {steps} }}\n");
         let text = ["stop_two_cpus", "stop_one_cpu", "stop_one_cpu_nowait"].map(entry);

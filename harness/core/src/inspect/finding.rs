@@ -54,6 +54,8 @@ pub enum Presence {
     Missing,
     /// This binary does not show it.
     CannotTell,
+    /// It mends nothing: nobody is the worse for not having it.
+    NoEffect,
 }
 
 /// A follow-up and whether it is there.

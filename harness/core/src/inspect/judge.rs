@@ -176,10 +176,14 @@ fn late(fix: &Fix, entries: &[Entry<'_>], hidden: Option<String>) -> Finding {
         (None, true, false) => "once the lock is dropped, preemption off again",
         (None, false, false) => "once the lock is dropped, preemption on",
     };
+    let tidies = fix.tidies.iter().map(|commit| FollowUpFound {
+        commit: commit.clone(),
+        state: Presence::NoEffect,
+    });
     Finding {
         forms: forms(fix, entries),
         evidence: evidence(entries, |_| true, about),
-        follow_ups,
+        follow_ups: follow_ups.into_iter().chain(tidies).collect(),
         missing,
         ..finding(fix, state, why)
     }
