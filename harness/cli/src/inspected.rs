@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use kverdict_core::catalogue::boot_files::{BootFiles, image_release, is_stub_map};
 use kverdict_core::inspect::boot_image::{is_boot_image, payload};
 use kverdict_core::inspect::code::Image;
@@ -14,8 +14,10 @@ use kverdict_core::inspect::source::{Source, files_of};
 
 use crate::build::overlay::{Content, Overlay};
 use crate::build::package::{Format, Package, compressed};
+use crate::build::tools;
 use crate::commands::Usage;
 use crate::commands::diagnose::read_symbols;
+use crate::process::Interrupted;
 use crate::progress::Progress;
 
 /// More than any kernel unpacks to, its debugging information included.
@@ -132,9 +134,16 @@ fn boot_image(bytes: &[u8], file: &Path, scratch: &Path, progress: &Progress) ->
     };
     let named = place.with_extension(kind.suffix());
     fs::rename(&place, &named)?;
+    if let Some(tool) = tools::lacking(kind.program()) {
+        bail!("cannot unpack {shown}: {}", tools::missing_text(&[tool]));
+    }
     let task = progress.task("unpacking the kernel", 0);
-    let plain = compressed::decompress(&named, kind, KERNEL_LIMIT).with_context(|| {
-        format!("cannot unpack {shown}: it is damaged, or the program named next is not installed")
+    let plain = compressed::decompress(&named, kind, KERNEL_LIMIT).map_err(|error| {
+        if error.is::<Interrupted>() {
+            return error;
+        }
+        let why = format!("cannot unpack {shown}: it is damaged; copy it again ({error:#})");
+        Usage(why).into()
     })?;
     drop(task);
     fs::read(&plain).with_context(|| format!("cannot read {}", plain.display()))
@@ -148,13 +157,17 @@ fn package(
     scratch: &Path,
     progress: &Progress,
 ) -> Result<Binary> {
-    let package = Package::open(format, file, scratch, progress)?;
-    let boot = BootFiles::among(&package.files()?)
+    let damaged = |error: anyhow::Error| match error.is::<Interrupted>() {
+        true => error,
+        false => Usage(format!("{error:#}")).into(),
+    };
+    let package = Package::open(format, file, scratch, progress).map_err(damaged)?;
+    let boot = BootFiles::among(&package.files().map_err(damaged)?)
         .map_err(|message| Usage(format!("the package {} {message}", file.display())))?;
     let (kernel, map) = (scratch.join("kernel"), scratch.join("map"));
     let mut wanted = BTreeMap::from([(boot.kernel.clone(), kernel.clone())]);
     wanted.extend(boot.system_map.map(|name| (name, map.clone())));
-    package.take(&wanted)?;
+    package.take(&wanted).map_err(damaged)?;
     let own = map.is_file() && !is_stub_map(&String::from_utf8_lossy(&fs::read(&map)?));
     let symbols = symbols.or_else(|| own.then_some(map.as_path()));
     let found = binary(&kernel, symbols, scratch, progress)

@@ -133,6 +133,12 @@ pub const TOOLS: &[Tool] = &[
     program("zstd", "zstd", "opens newer packages", Need::Sometimes),
     program("bzip2", "bzip2", "opens older packages", Need::Sometimes),
     program(
+        "lz4",
+        "lz4",
+        "unpacks kernels of some distributions",
+        Need::Sometimes,
+    ),
+    program(
         "ccache",
         "ccache",
         "compiles again what was compiled before",
@@ -170,6 +176,12 @@ pub fn missing(extra: &[&str]) -> Vec<&'static Tool> {
         .filter(|tool| tool.need == Need::Always || extra.contains(&tool.name()))
         .filter(|tool| !tool.is_here())
         .collect()
+}
+
+/// A program of the list, when it is not on this machine.
+pub fn lacking(program: &str) -> Option<&'static Tool> {
+    let tool = TOOLS.iter().find(|tool| tool.name() == program)?;
+    (!tool.is_here()).then_some(tool)
 }
 
 /// One text that names every missing tool and the command that installs them.

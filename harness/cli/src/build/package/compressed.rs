@@ -43,6 +43,11 @@ impl Compression {
         }
     }
 
+    /// The program that unpacks it.
+    pub fn program(self) -> &'static str {
+        self.command().first().copied().unwrap_or_default()
+    }
+
     /// The program that replaces a file by what is in it.
     fn command(self) -> &'static [&'static str] {
         match self {
