@@ -198,6 +198,26 @@ fn waking_behind_the_lock_is_the_fix_however_the_lock_is_dropped() {
 }
 
 #[test]
+fn a_count_of_the_lock_itself_is_not_taken_for_the_code_around_it() {
+    // The spinlock counts out of line when it is taken, and in line when it is dropped.
+    let held = [
+        PREEMPT_OFF,
+        LOCK_AT_8,
+        LOCK,
+        DROP,
+        PREEMPT_ON,
+        WAKE,
+        PREEMPT_ON,
+        RET,
+    ];
+    let found = Made::queueing(&held).inspect();
+    assert_eq!(found.state, State::Fixed, "{found:#?}");
+    let open = [LOCK_AT_8, LOCK, DROP, PREEMPT_ON, WAKE, RET];
+    let found = Made::queueing(&open).inspect();
+    assert_eq!(states(&found), [Presence::Missing; 3], "{found:#?}");
+}
+
+#[test]
 fn a_wake_q_is_the_other_form_and_an_empty_one_wakes_nobody() {
     // Without something in the queue the way leads around what turns preemption off.
     let code = [

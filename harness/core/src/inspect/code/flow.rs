@@ -157,6 +157,9 @@ impl Builder<'_> {
     }
 
     fn plain(&self, instruction: &Instruction, pass: &Pass) -> (Option<Event>, String) {
+        if pass.locks.counts(instruction) {
+            return (None, String::new());
+        }
         match preemption(instruction) {
             Some(Effect::PreemptOff) => (Some(Event::PreemptOff), "preemption off".to_owned()),
             Some(Effect::PreemptOn) => (Some(Event::PreemptOn), "preemption on".to_owned()),

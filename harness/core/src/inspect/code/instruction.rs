@@ -1,7 +1,10 @@
 //! What single instructions do to locks and to the count of preemption.
 
+use std::collections::HashSet;
+
 use iced_x86::{
-    Code, Decoder, DecoderOptions, Instruction, InstructionInfoFactory, OpAccess, OpKind, Register,
+    Code, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, OpAccess,
+    OpKind, Register,
 };
 
 use super::{Image, effect_of};
@@ -74,6 +77,8 @@ pub struct Locks {
     pointers: Vec<Register>,
     /// There are locks whose place is not known.
     anywhere: bool,
+    /// Where preemption is counted down because a lock was dropped: the lock had counted it up.
+    counted: HashSet<u64>,
 }
 
 impl Locks {
@@ -87,7 +92,29 @@ impl Locks {
                 locks.add(&code[..number]);
             }
         }
+        locks.pair(&code);
         locks
+    }
+
+    /// Finds what counts preemption down for stores that drop a lock: it comes behind the store, before
+    /// anything is called or decided.
+    fn pair(&mut self, code: &[Instruction]) {
+        let mut dropped = 0_usize;
+        for instruction in code {
+            if self.drops(instruction) {
+                dropped += 1;
+            } else if instruction.flow_control() != FlowControl::Next {
+                dropped = 0;
+            } else if dropped > 0 && preemption(instruction) == Some(Effect::PreemptOn) {
+                dropped -= 1;
+                self.counted.insert(instruction.ip());
+            }
+        }
+    }
+
+    /// Whether an instruction counts preemption down for a lock that was dropped.
+    pub fn counts(&self, instruction: &Instruction) -> bool {
+        self.counted.contains(&instruction.ip())
     }
 
     /// Follows the first argument of a call, in `rdi`, back to `lea offset(structure)`.
