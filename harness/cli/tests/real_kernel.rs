@@ -395,3 +395,65 @@ fn t11_source_and_code_of_both_arms_tell_which_has_the_fix() {
         }
     }
 }
+
+/// What a compiler makes of every form of the fix, inlined or not, at every level.
+#[test]
+#[ignore = "compiles a hundred times"]
+fn t12_code_of_every_form_is_understood_however_it_is_compiled() {
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/compiled/queue.c");
+    let scratch = tempfile::tempdir().unwrap();
+    let kernel = scratch.path().join("vmlinux");
+    let all_missing = &["9fb8d5dc4b64", "2610e8894663", "cfd355145c32"][..];
+    for (form, held, counted, state, missing) in [
+        (0, 0, true, "affected", &[][..]),
+        (0, 0, false, "affected", &[]),
+        (1, 0, true, "partial", all_missing),
+        (1, 1, true, "partial", &["2610e8894663"]),
+        (1, 2, true, "fixed", &[]),
+        (1, 3, true, "fixed", &[]),
+        (1, 0, false, "fixed", &[]),
+        (1, 3, false, "fixed", &[]),
+        (2, 0, true, "partial", all_missing),
+        (2, 3, true, "fixed", &[]),
+        (2, 3, false, "fixed", &[]),
+    ] {
+        for options in ["-O1", "-O2", "-Os", "-O3", "-O2 -fno-inline"] {
+            for inlined in ["", "-DINLINED"] {
+                let case = format!("{options} {inlined} form {form} held {held} counted {counted}");
+                let compiled = std::process::Command::new("gcc")
+                    .args(options.split(' '))
+                    .args([
+                        "-mcmodel=kernel",
+                        "-fno-pic",
+                        "-fno-pie",
+                        "-no-pie",
+                        "-static",
+                    ])
+                    .args(["-ffreestanding", "-nostdlib", "-fcf-protection=none"])
+                    .args(["-Wl,-Ttext=0xffffffff81000000", "-Wl,-e,_stext"])
+                    .args([format!("-DFORM={form}"), format!("-DHELD={held}")])
+                    .args(counted.then_some("-DCOUNTED"))
+                    .args((!inlined.is_empty()).then_some(inlined))
+                    .args([source.as_ref(), "-o".as_ref(), kernel.as_os_str()])
+                    .output()
+                    .unwrap();
+                let errors = String::from_utf8_lossy(&compiled.stderr);
+                assert!(compiled.status.success(), "{case}: {errors}");
+                let output = std::process::Command::new(env!("CARGO_BIN_EXE_kverdict"))
+                    .args(["inspect", "--json", "--fix", "migrate-swap"])
+                    .arg(&kernel)
+                    .output()
+                    .unwrap();
+                let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+                let finding = &found["findings"][0];
+                assert_eq!(finding["state"], state, "{case}: {finding:#}");
+                let follow_ups = finding["follow_ups"].as_array().unwrap().iter();
+                let lacking: Vec<&str> = follow_ups
+                    .filter(|one| one["state"] == "missing")
+                    .map(|one| one["commit"]["id"].as_str().unwrap())
+                    .collect();
+                assert_eq!(lacking, missing, "{case}: {finding:#}");
+            }
+        }
+    }
+}

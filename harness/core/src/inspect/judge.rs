@@ -80,7 +80,7 @@ fn half_or_whole(held: &[&Entry<'_>], free: &[&Entry<'_>]) -> String {
             .collect();
         names.join(", ")
     };
-    let why = "a stopper thread is woken while the lock of its queue is held";
+    let why = "a thread is woken while the lock of its queue is held";
     match free.is_empty() {
         true => why.to_owned(),
         false => format!(
