@@ -31,7 +31,12 @@ pub fn load(name: &str) -> Result<Campaign> {
             .values_mut()
             .filter_map(|arm| arm.tree.as_mut())
         {
-            *tree = folder.join(&tree).display().to_string();
+            let path = folder.join(&tree);
+            // Whole, so that a run can be gone on with from another folder.
+            let whole = fs::canonicalize(&path).map_err(|error| {
+                Usage(format!("{name}: arms: tree: {}: {error}", path.display()))
+            })?;
+            *tree = whole.display().to_string();
         }
         return Ok(campaign);
     }

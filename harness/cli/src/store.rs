@@ -164,6 +164,26 @@ pub struct Records {
     pub trials: Vec<TrialRecord>,
 }
 
+impl Records {
+    /// Whether `build` is the kernel that the arm's records are about.
+    ///
+    /// # Errors
+    /// When it is another one: its source, its toolchain or kverdict itself has changed, and figures of
+    /// two kernels must not be mixed.
+    pub fn check_build(&self, arm: &str, build: &str) -> Result<()> {
+        let of_armings = self.armings.iter().map(|one| (&one.arm, &one.build));
+        let of_trials = self.trials.iter().map(|one| (&one.arm, &one.build));
+        let mut of_arm = of_armings.chain(of_trials).filter(|(of, _)| *of == arm);
+        match of_arm.find(|(_, earlier)| *earlier != build) {
+            None => Ok(()),
+            Some((_, earlier)) => Err(Usage(format!(
+                "the run was begun with build {earlier} of arm {arm}, and what is built now is {build}: the source, the compiler, a patch or kverdict has changed since. Put that back, or start a new run"
+            ))
+            .into()),
+        }
+    }
+}
+
 /// Adds a line for good, or nothing.
 fn append(file: &mut File, path: &Path, record: &impl Serialize) -> Result<()> {
     let mut line = serde_json::to_vec(record)?;
@@ -280,4 +300,33 @@ pub fn now() -> String {
     jiff::Timestamp::now()
         .strftime("%Y-%m-%dT%H:%M:%SZ")
         .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_goes_on_with_the_kernels_that_it_was_begun_with() {
+        let arming = |arm: &str, build: &str| Arming {
+            arm: arm.to_owned(),
+            build: build.to_owned(),
+            how: String::new(),
+            fired: Vec::new(),
+            silent: Vec::new(),
+            waited_ms: 0,
+            trouble: None,
+        };
+        let records = Records {
+            armings: vec![arming("fixed", "k1"), arming("unfixed", "k2")],
+            trials: Vec::new(),
+        };
+        records.check_build("fixed", "k1").unwrap();
+        records.check_build("new", "k3").unwrap();
+        let error = records.check_build("fixed", "k2").unwrap_err().to_string();
+        assert!(
+            error.contains("k1") && error.contains("start a new run"),
+            "{error}"
+        );
+    }
 }

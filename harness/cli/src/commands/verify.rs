@@ -90,8 +90,10 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode> {
         campaign.name
     ));
     let builder = Builder::new(&catalogue, &cache, &progress);
-    let outcome = Session::prepare(campaign, &builder, args.jobs, &mut run, &progress, &cache)
-        .and_then(|session| session.run(&mut run, &mut records));
+    let outcome = Session::prepare(
+        campaign, &builder, args.jobs, &mut run, &records, &progress, &cache,
+    )
+    .and_then(|session| session.run(&mut run, &mut records));
     if let Err(error) = outcome {
         if error.is::<Interrupted>() {
             let dir = run.dir().root().display();
@@ -325,12 +327,14 @@ impl<'a> Session<'a> {
         builder: &Builder<'_>,
         jobs: Option<usize>,
         run: &mut Run,
+        records: &Records,
         progress: &'a Progress,
         cache: &Cache,
     ) -> Result<Self> {
         let mut kernels = Vec::new();
         for (name, arm) in &campaign.arms {
             let kernel = build(builder, name, arm, jobs, run, progress)?;
+            records.check_build(name, kernel.record.key.as_str())?;
             kernels.push(ArmKernel {
                 arm: name.clone(),
                 symbols: symbols(&kernel)?,
