@@ -43,6 +43,22 @@ fn missing(finding: &Finding) -> Vec<&str> {
     missing.map(|found| &found.commit.id[..4]).collect()
 }
 
+#[test]
+fn a_tree_in_which_nothing_is_found_is_not_taken_for_one_that_cannot_have_it() {
+    let mut without = Source::default();
+    without.add(
+        "kernel/sched/core.c",
+        "int schedule(void)\n{\n\treturn 0;\n}\n",
+    );
+    without.add("kernel/stop_machine.c", &file(ONE_EARLY, TWO_WAKE_Q));
+    assert_eq!(judge(&fix(), &without).state, State::CannotHaveIt);
+
+    let mut empty = Source::default();
+    empty.add("kernel/sched/core.c", "");
+    empty.add("kernel/stop_machine.c", "");
+    assert_eq!(judge(&fix(), &empty).state, State::Unknown);
+}
+
 const ONE_EARLY: &str = "
 	spin_lock_irqsave(&b->lock, flags);
 	if (b->on) {

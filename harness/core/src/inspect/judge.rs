@@ -34,9 +34,15 @@ struct Entry<'a> {
 
 /// Says whether a kernel has a fix.
 pub fn judge(fix: &Fix, kernel: &dyn Kernel) -> Finding {
+    let (entries, mut trouble) = entries(fix, kernel);
     for need in &fix.needs {
         match kernel.has(&need.what) {
             Ok(true) => {}
+            // Where nothing at all is found, it was not looked into right.
+            Ok(false) if entries.is_empty() => {
+                let why = trouble.first().cloned().unwrap_or_default();
+                return finding(fix, State::Unknown, why);
+            }
             Ok(false) => {
                 let why = format!("it has no {}(): {}", need.what.function, need.without);
                 return finding(fix, State::CannotHaveIt, why);
@@ -44,7 +50,6 @@ pub fn judge(fix: &Fix, kernel: &dyn Kernel) -> Finding {
             Err(why) => return finding(fix, State::Unknown, why),
         }
     }
-    let (entries, mut trouble) = entries(fix, kernel);
     let early = evidence(&entries, |wake| wake.under_lock, |_| "with the lock held");
     // Where locks do not add up, one that seems held may have been dropped unseen.
     let (held, free): (Vec<_>, Vec<_>) = entries
