@@ -104,16 +104,13 @@ impl Job {
         self
     }
 
-    /// Runs it through another command, such as one that changes the root: `words` is what stands
-    /// before `env`, which sets the variables in there; none: as it is.
-    pub fn inside(mut self, words: Vec<String>) -> Self {
-        let mut words = words.into_iter().map(OsString::from);
-        let Some(program) = words.next() else {
-            return self;
-        };
-        let mut args: Vec<OsString> = words.collect();
-        args.push("env".into());
-        for (name, value) in std::mem::take(&mut self.env) {
+    /// Runs it through another command, such as one that changes the root, and with no variables but
+    /// its own and `kept`: `words` is what stands before it; none: it is run here.
+    pub fn inside(mut self, words: Vec<String>, kept: Vec<(OsString, OsString)>) -> Self {
+        let mut words = words.into_iter().chain(["env".to_owned(), "-i".to_owned()]);
+        let program = OsString::from(words.next().unwrap_or_default());
+        let mut args: Vec<OsString> = words.map(OsString::from).collect();
+        for (name, value) in kept.into_iter().chain(std::mem::take(&mut self.env)) {
             let mut setting = name;
             setting.push("=");
             setting.push(value);

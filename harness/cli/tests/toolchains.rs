@@ -129,7 +129,7 @@ fn a_container_engine_is_told_what_to_run_and_sees_the_cache() {
     let cache = fs::canonicalize(place.path("cache")).unwrap();
     let make = asked
         .lines()
-        .find(|line| line.contains("made/up:5 env") && line.contains(" make "))
+        .find(|line| line.contains("made/up:5 env -i") && line.contains(" make "))
         .expect("the engine was asked to run make");
     assert!(make.starts_with("run --rm "), "{make}");
     assert!(
@@ -137,6 +137,47 @@ fn a_container_engine_is_told_what_to_run_and_sees_the_cache() {
         "{make}"
     );
     assert!(make.contains("KBUILD_BUILD_USER=kverdict"), "{make}");
+}
+
+#[test]
+fn a_toolchain_that_turns_out_not_to_work_makes_room_for_the_next() {
+    let place = place();
+    // A compiler without a linker.
+    old_compiler(&place, "half/bin/x86-gcc");
+    toolchain(
+        &place,
+        "half",
+        "gcc",
+        "{prefix: {folder: ../half, tools: bin/x86-}}",
+    );
+    fitting(&place, "[half, host]");
+    let output = place.build(&[]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(
+        said.contains("bin/x86-ld --version` does not run"),
+        "{said}"
+    );
+    let built: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(built["compiler"]["toolchain"], "host");
+}
+
+#[test]
+fn nobodys_environment_gets_into_a_build() {
+    let place = place();
+    place.write("leak.mk", "$(error the environment leaked)\n");
+    let output = Command::new(env!("CARGO_BIN_EXE_kverdict"))
+        .args(["build", "tiny", "--json"])
+        .current_dir(place.root())
+        .env("KVERDICT_CACHE", place.path("cache"))
+        .env("MAKEFILES", place.path("leak.mk"))
+        .env("CPATH", place.root())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let built = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(!log_of(&built).contains("CPATH"));
 }
 
 #[test]

@@ -16,9 +16,8 @@ struct Tree<'a> {
 }
 
 impl Surroundings for Tree<'_> {
-    fn file(&self, path: &str) -> Option<String> {
-        let bytes = fs::read(self.root.join(path)).ok()?;
-        Some(String::from_utf8_lossy(&bytes).into_owned())
+    fn file(&self, path: &str) -> Option<Vec<u8>> {
+        fs::read(self.root.join(path)).ok()
     }
 
     fn compiler(&self) -> Option<(&str, u32)> {

@@ -90,11 +90,17 @@ impl Compiler {
     pub fn make_variables(&self) -> Vec<String> {
         let wrapper = if self.ccache { "ccache " } else { "" };
         let mut variables = vec![format!("CC={wrapper}{}", self.program)];
-        match &self.prefix {
-            // The build's own tools run here.
-            Some(prefix) => variables.push(format!("CROSS_COMPILE={prefix}")),
-            None => variables.push(format!("HOSTCC={wrapper}{}", self.program)),
-        }
+        // The build's own tools run here.
+        let of_tools = match &self.prefix {
+            Some(_) => "gcc",
+            None => &self.program,
+        };
+        variables.push(format!("HOSTCC={wrapper}{of_tools}"));
+        variables.extend(
+            self.prefix
+                .as_ref()
+                .map(|prefix| format!("CROSS_COMPILE={prefix}")),
+        );
         variables
     }
 }
@@ -150,6 +156,7 @@ mod tests {
             cross.make_variables(),
             [
                 "CC=/opt/x/bin/x86_64-linux-gcc",
+                "HOSTCC=gcc",
                 "CROSS_COMPILE=/opt/x/bin/x86_64-linux-"
             ]
         );

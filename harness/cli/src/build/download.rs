@@ -64,6 +64,8 @@ pub fn digest_of_first_use(url: &str, cache: &Cache, progress: &Progress) -> Res
         return Ok(digest);
     }
     let download = Download::new(url, &name, cache, progress);
+    // What an earlier run left may be the beginning of another file, and nothing would tell.
+    download.forget()?;
     download.to_the_end()?;
     let digest = file_sha256(&download.part)?;
     let done = cache.downloads().join(&digest);

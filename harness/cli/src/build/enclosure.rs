@@ -1,9 +1,13 @@
 //! Where a build runs: on this machine, in a root folder of another release, or in a container.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::tools::first_line;
 use crate::process::Job;
+
+/// Where Debian has its programs.
+const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Where a build runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +33,8 @@ impl Enclosure {
             Self::None => Vec::new(),
             Self::Chroot(root) => {
                 let root = root.to_str().unwrap_or_default();
-                let mut words = vec!["bwrap", "--die-with-parent", "--bind", root, "/"];
+                let mut words = vec!["bwrap", "--die-with-parent", "--unshare-pid"];
+                words.extend(["--bind", root, "/"]);
                 words.extend(["--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp"]);
                 words.extend(["--bind", &shared, &shared]);
                 words
@@ -53,9 +58,24 @@ impl Enclosure {
         words.into_iter().map(str::to_owned).collect()
     }
 
-    /// The job, run in here.
+    /// The job, run in here with nobody's variables but its own: gcc, ccache and make read dozens, and
+    /// what they say is not in a build's key.
     pub fn around(&self, job: Job, shared: &Path) -> Job {
-        job.inside(self.words(shared))
+        job.inside(self.words(shared), self.kept_variables())
+    }
+
+    /// What no build can do without: where the programs are.
+    fn kept_variables(&self) -> Vec<(OsString, OsString)> {
+        let of = |name: &str| Some((name.into(), std::env::var_os(name)?));
+        match self {
+            Self::None => ["PATH", "HOME"].into_iter().filter_map(of).collect(),
+            Self::Chroot(_) => vec![("PATH".into(), PATH.into()), ("HOME".into(), "/tmp".into())],
+            // Images of compilers have theirs in /usr/local.
+            Self::Container { .. } => vec![
+                ("PATH".into(), format!("/usr/local/bin:{PATH}").into()),
+                ("HOME".into(), "/tmp".into()),
+            ],
+        }
     }
 
     /// First line of `PROGRAM --version` as run in here; none when it cannot be run.

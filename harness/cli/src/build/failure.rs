@@ -41,7 +41,9 @@ impl BuildFailure {
             return Self::Interrupted;
         }
         let error = match error.downcast::<Self>() {
-            Ok(Self::Source(inner)) if inner.chain().any(|cause| cause.is::<Interrupted>()) => {
+            Ok(Self::Source(inner) | Self::Tools(inner))
+                if inner.chain().any(|cause| cause.is::<Interrupted>()) =>
+            {
                 return Self::Interrupted;
             }
             Ok(sorted) => return sorted,

@@ -359,8 +359,10 @@ fn refuse_changes(kernel: &Kernel, request: &BuildRequest) -> Result<()> {
         .iter()
         .map(|tree| tree.display().to_string())
         .collect();
+    let toolchain: Vec<String> = request.toolchain.iter().cloned().collect();
     for (field, given) in [
         ("tree", &tree),
+        ("toolchain", &toolchain),
         ("revert", &request.revert),
         ("apply", &request.apply),
         ("fragment", &request.fragments),

@@ -350,16 +350,15 @@ impl<'a> Bench<'a> {
                 format!("there is no file {target} in this source tree"),
             ));
         };
-        let text = String::from_utf8_lossy(&bytes);
         let regex = expression(pattern).map_err(|reason| misfit(patch, reason))?;
-        if !regex.is_match(&text) {
+        if !regex.is_match(&bytes) {
             return Err(misfit(
                 patch,
                 format!("`{pattern}` matches nothing in {target}"),
             ));
         }
         let content = Content::File {
-            bytes: regex.replace_all(&text, by).into_owned().into_bytes(),
+            bytes: regex.replace_all(&bytes, by.as_bytes()).into_owned(),
             executable,
         };
         put(&path, &content)?;

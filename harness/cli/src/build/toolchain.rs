@@ -14,6 +14,7 @@ use super::file::{Wanted, resolve};
 use super::tools::is_on_path;
 use super::unpack;
 use crate::catalogue::{Catalogue, FoundToolchain};
+use crate::process::Interrupted;
 use crate::progress::Progress;
 
 /// What runs containers, best first: podman needs no root rights.
@@ -47,10 +48,18 @@ pub fn choose(
     for name in names {
         let found = catalogue.toolchain(name).map_err(BuildFailure::Request)?;
         match obstacle(&found, cache) {
-            None => {
-                return Ok(get_ready(&found, cache, progress).map_err(BuildFailure::Tools)?);
-            }
             Some(why) => obstacles.push(format!("`{name}` ({}): {why}", found.spec.location())),
+            None => match get_ready(&found, cache, progress) {
+                Ok(toolchain) => return Ok(toolchain),
+                Err(error) if error.chain().any(|cause| cause.is::<Interrupted>()) => {
+                    return Err(error);
+                }
+                Err(error) => {
+                    let why = format!("`{name}` ({}): {error:#}", found.spec.location());
+                    progress.line(format!("toolchain {why}"));
+                    obstacles.push(why);
+                }
+            },
         }
     }
     let text = format!(

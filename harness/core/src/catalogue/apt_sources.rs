@@ -76,7 +76,9 @@ fn in_suite(name: &str, codename: &str, suite: &str) -> Option<String> {
     let rest = name
         .strip_prefix(codename)
         .or_else(|| name.strip_prefix("stable"))?;
-    (rest.is_empty() || rest.starts_with('-')).then(|| format!("{suite}{rest}"))
+    // Backports of releases past their end are taken off the mirrors, and hold nothing that is asked for.
+    let is_kept = rest.is_empty() || rest.starts_with('-') && !rest.contains("-backports");
+    is_kept.then(|| format!("{suite}{rest}"))
 }
 
 /// The deb822 form: `Field: value`, stanzas apart by empty lines.
@@ -154,7 +156,7 @@ mod tests {
 
     #[test]
     fn stanzas_keep_mirror_and_keys_and_change_the_suite() {
-        let text = "# ours\nTypes: deb deb-src\nURIs: http://m/debian\nSuites: bookworm bookworm-updates\nComponents: main\nSigned-By:\n -----BEGIN\n .\n x\n\nTypes: deb\nURIs: http://other/\nSuites: nodistro\nComponents: main\n\nEnabled: no\nTypes: deb\nURIs: http://off/\nSuites: bookworm\nComponents: main\n";
+        let text = "# ours\nTypes: deb deb-src\nURIs: http://m/debian\nSuites: bookworm bookworm-updates bookworm-backports stable-backports-sloppy\nComponents: main\nSigned-By:\n -----BEGIN\n .\n x\n\nTypes: deb\nURIs: http://other/\nSuites: nodistro\nComponents: main\n\nEnabled: no\nTypes: deb\nURIs: http://off/\nSuites: bookworm\nComponents: main\n";
         assert_eq!(
             rewritten("debian.sources", text),
             "Types: deb\nURIs: http://m/debian\nSuites: bullseye bullseye-updates\nComponents: main\nSigned-By:\n -----BEGIN\n .\n x\n\n"

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use regex::RegexBuilder;
+use regex::bytes::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
 
 use super::problem::check_inner_path;
@@ -51,7 +51,7 @@ pub enum Condition {
 /// The tree and the compiler that conditions are about.
 pub trait Surroundings {
     /// A file of the tree; none when it has no such file.
-    fn file(&self, path: &str) -> Option<String>;
+    fn file(&self, path: &str) -> Option<Vec<u8>>;
     /// Family and major version of the compiler, such as `gcc` and 12.
     fn compiler(&self) -> Option<(&str, u32)>;
 }
@@ -106,11 +106,11 @@ impl Condition {
     }
 }
 
-/// An expression over the lines of a file: `^` and `$` are the ends of a line.
+/// An expression over the lines of a file, which need not be UTF-8: `^` and `$` are the ends of a line.
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn expression(pattern: &str) -> Result<regex::Regex, String> {
+pub fn expression(pattern: &str) -> Result<Regex, String> {
     RegexBuilder::new(pattern)
         .multi_line(true)
         .build()
@@ -124,8 +124,8 @@ mod tests {
     struct Tree;
 
     impl Surroundings for Tree {
-        fn file(&self, path: &str) -> Option<String> {
-            (path == "Makefile").then(|| "all:\n\tjmp there\n".to_owned())
+        fn file(&self, path: &str) -> Option<Vec<u8>> {
+            (path == "Makefile").then(|| b"all:\n\tjmp there\n".to_vec())
         }
         fn compiler(&self) -> Option<(&str, u32)> {
             Some(("gcc", 9))

@@ -50,7 +50,7 @@ pub struct Chroot {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Container {
-    /// As the engine names it, such as `docker.io/library/gcc:9`.
+    /// As the engine names it, such as `my/gcc-9:latest`.
     pub image: String,
 }
 
