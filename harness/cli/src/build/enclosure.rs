@@ -29,33 +29,33 @@ impl Enclosure {
     /// What stands before a command, so that it runs in here and sees `shared` where it is.
     fn words(&self, shared: &Path) -> Vec<String> {
         let shared = shared.display().to_string();
-        let words: Vec<&str> = match self {
+        let owned = |words: &[&str]| -> Vec<String> {
+            words.iter().map(|word| (*word).to_owned()).collect()
+        };
+        match self {
             Self::None => Vec::new(),
-            Self::Chroot(root) => {
-                let root = root.to_str().unwrap_or_default();
-                let mut words = vec!["bwrap", "--die-with-parent", "--unshare-pid"];
-                words.extend(["--bind", root, "/"]);
-                words.extend(["--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp"]);
-                words.extend(["--bind", &shared, &shared]);
+            Self::Chroot(root) => owned(
+                &[
+                    &["bwrap", "--die-with-parent", "--unshare-pid"][..],
+                    &["--bind", root.to_str().unwrap_or_default(), "/"],
+                    &["--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp"],
+                    &["--bind", &shared, &shared],
+                ]
+                .concat(),
+            ),
+            Self::Container { engine, image } => {
+                let mut words = owned(&[engine, "run", "--rm", "--network=none"]);
+                // Rootless podman maps its root to the caller; docker has to be told who that is.
+                if *engine == "docker" {
+                    let (user, group) = (rustix::process::getuid(), rustix::process::getgid());
+                    let ids = format!("{}:{}", user.as_raw(), group.as_raw());
+                    words.extend(["--user".to_owned(), ids]);
+                }
+                let volume = format!("{shared}:{shared}");
+                words.extend(["--volume".to_owned(), volume, image.clone()]);
                 words
             }
-            Self::Container { engine, image } => {
-                let volume = format!("{shared}:{shared}");
-                let mut words = vec![*engine, "run", "--rm", "--network=none"];
-                // Rootless podman maps its root to the caller; docker has to be told who that is.
-                let user = format!(
-                    "{}:{}",
-                    rustix::process::getuid().as_raw(),
-                    rustix::process::getgid().as_raw()
-                );
-                if *engine == "docker" {
-                    words.extend(["--user", &user]);
-                }
-                words.extend(["--volume", &volume, image]);
-                return words.into_iter().map(str::to_owned).collect();
-            }
-        };
-        words.into_iter().map(str::to_owned).collect()
+        }
     }
 
     /// The job, run in here with nobody's variables but its own: gcc, ccache and make read dozens, and
