@@ -197,15 +197,8 @@ impl Outside {
     fn sample(&mut self) -> Option<Sample> {
         let at_ms = self.start.elapsed().as_millis() as u64;
         let monitor = self.monitor()?;
-        let read = monitor
-            .run_state()
-            .and_then(|state| Ok((state, monitor.vcpus()?)));
-        match read {
-            Ok((run_state, vcpus)) => Some(Sample {
-                at_ms,
-                run_state,
-                vcpus,
-            }),
+        match monitor.sample(at_ms) {
+            Ok(sample) => Some(sample),
             Err(error) => {
                 self.last_words = monitor.last_words();
                 self.monitor = Link::Lost(format!("{error:#}"));
@@ -217,10 +210,7 @@ impl Outside {
     /// Finds the kernel's kallsyms in its memory. Tried again with each sample until found, but not for
     /// ever: there are kernels without.
     fn find_symbols(&mut self, sample: &Sample) {
-        let in_kernel = |vcpu: &&Vcpu| vcpu.registers.in_kernel();
-        let (Some(vcpu), Link::Up(monitor)) =
-            (sample.vcpus.iter().find(in_kernel), &mut self.monitor)
-        else {
+        let (Some(vcpu), Link::Up(monitor)) = (sample.vcpu_in_kernel(), &mut self.monitor) else {
             return;
         };
         if self.symbol_searches == SYMBOL_SEARCHES_MAX {

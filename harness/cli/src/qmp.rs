@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use kverdict_core::outside::registers::{self, Registers};
-use kverdict_core::outside::sample::Vcpu;
+use kverdict_core::outside::sample::{Sample, Vcpu};
 use qapi::qmp;
 use serde_json::Value;
 use xshell::{Shell, cmd};
@@ -138,6 +138,18 @@ impl Monitor {
         let info = self.execute(&qmp::query_status {})?;
         let state = serde_json::to_value(info)?;
         Ok(state["status"].as_str().unwrap_or("unknown").to_owned())
+    }
+
+    /// What the guest and its vCPUs do now, `at_ms` milliseconds after the watch began.
+    ///
+    /// # Errors
+    /// As [`Monitor::vcpus`].
+    pub fn sample(&mut self, at_ms: u64) -> Result<Sample> {
+        Ok(Sample {
+            at_ms,
+            run_state: self.run_state()?,
+            vcpus: self.vcpus()?,
+        })
     }
 
     /// Registers and CPU time of every vCPU.

@@ -213,7 +213,7 @@ impl<'a> Watcher<'a> {
         }
         match self.guest.agent.phase {
             Phase::Booting | Phase::SettingUp | Phase::Armed => {
-                let late = self.guest.start.elapsed() > seconds(policy.boot_deadline_seconds);
+                let late = self.guest.start.elapsed() > policy.boot_deadline();
                 late.then_some(if self.hello.is_none() {
                     Reason::NoHello
                 } else {
@@ -227,8 +227,8 @@ impl<'a> Watcher<'a> {
                 // The agent's timer may sit on a CPU that is gone while its heartbeats go on.
                 let overdue = self.guest.agent.load_ms() / 1000
                     > u64::from(policy.load_seconds + OVERDUE_SECONDS);
-                let limit = seconds(policy.boot_deadline_seconds)
-                    + seconds(policy.load_seconds) * LOAD_SLOWNESS_LIMIT;
+                let limit =
+                    policy.boot_deadline() + seconds(policy.load_seconds) * LOAD_SLOWNESS_LIMIT;
                 (overdue || self.guest.start.elapsed() > limit).then_some(Reason::LoadTooLong)
             }
             // These end in a power-off, for which there is the shutdown's deadline.

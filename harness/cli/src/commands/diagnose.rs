@@ -148,7 +148,7 @@ fn attach(args: &DiagnoseArgs) -> Result<Diagnosis> {
     let start = Instant::now();
     let mut first: Option<Sample> = None;
     let last = loop {
-        let sample = sample(&mut monitor, start)?;
+        let sample = monitor.sample(start.elapsed().as_millis() as u64)?;
         let suspects = watcher.sample(&sample);
         if let Some(one) = suspects.first() {
             let memory = GuestMemory::new(&mut monitor, one.index);
@@ -168,7 +168,7 @@ fn attach(args: &DiagnoseArgs) -> Result<Diagnosis> {
         "watched for {:.1} s",
         start.elapsed().as_secs_f64()
     ));
-    let reader = kernel_vcpu(&last).unwrap_or(0);
+    let reader = last.vcpu_in_kernel().map_or(0, |vcpu| vcpu.index);
     let memory = GuestMemory::new(&mut monitor, reader);
     let memory = Recorder::new(&memory, &code);
     Ok(Diagnosis {
@@ -177,20 +177,6 @@ fn attach(args: &DiagnoseArgs) -> Result<Diagnosis> {
         cpus: cpus(first.as_ref(), &last, watcher.symbols(), &memory),
         findings: watcher.findings().clone(),
     })
-}
-
-fn sample(monitor: &mut Monitor, start: Instant) -> Result<Sample> {
-    Ok(Sample {
-        at_ms: start.elapsed().as_millis() as u64,
-        run_state: monitor.run_state()?,
-        vcpus: monitor.vcpus()?,
-    })
-}
-
-/// Kernel memory is best read through a vCPU that is in the kernel: user space may not map it.
-fn kernel_vcpu(sample: &Sample) -> Option<u32> {
-    let in_kernel = |vcpu: &&Vcpu| vcpu.registers.in_kernel();
-    sample.vcpus.iter().find(in_kernel).map(|vcpu| vcpu.index)
 }
 
 fn find_symbols(monitor: &mut Monitor, file: Option<&Path>) -> Result<(Symbols, String)> {

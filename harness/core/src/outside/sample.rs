@@ -26,6 +26,14 @@ pub struct Sample {
     pub vcpus: Vec<Vcpu>,
 }
 
+impl Sample {
+    /// A vCPU that is in the kernel: kernel memory is best read through one, for user space may not
+    /// map it.
+    pub fn vcpu_in_kernel(&self) -> Option<&Vcpu> {
+        self.vcpus.iter().find(|vcpu| vcpu.registers.in_kernel())
+    }
+}
+
 /// One vCPU of a sample.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Vcpu {
