@@ -19,6 +19,9 @@ pub struct LoadSpec {
     /// `sched_setaffinity` churn over the roamers; absent: none.
     #[serde(default)]
     pub shuffler: Option<ShufflerSpec>,
+    /// Processes that bring both sides of the race to the same pair of CPUs; absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swappers: Option<SwapperSpec>,
 }
 
 /// DPDK-like pollers: rx → work → tx in bursts, over lock-free rings and a pool of mbufs on the node.
@@ -43,6 +46,21 @@ pub struct PollerSpec {
     #[serde(default = "default_mbufs")]
     #[schemars(range(min = 128, max = 262144))]
     pub mbufs: u32,
+    /// Run with real-time priority, with pauses; absent: ordinary tasks that never sleep.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub realtime: Option<RealtimeSpec>,
+}
+
+/// Pollers of the class SCHED_FIFO. They take capacity of their CPU away from ordinary tasks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RealtimeSpec {
+    /// Time that a poller polls without a pause, in microseconds.
+    #[schemars(range(min = 10, max = 1000000))]
+    pub work_us: u32,
+    /// Pause after that, in microseconds.
+    #[schemars(range(min = 10, max = 1000000))]
+    pub rest_us: u32,
 }
 
 fn default_burst() -> u32 {
@@ -98,4 +116,34 @@ pub struct ShufflerSpec {
     /// Pause between two changes made by one process, in microseconds.
     #[schemars(range(min = 100, max = 10000000))]
     pub interval_us: u32,
+}
+
+/// Processes placed where NUMA balancing has to swap them. Returners have their memory on the node
+/// after the pollers' and go back to the pollers' last CPU again and again; hoppers have theirs on the
+/// pollers' node and hop over the CPUs of the next one, each hop a run of that CPU's migration thread
+/// that leaves it empty.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SwapperSpec {
+    /// Processes that return to the pollers' CPU.
+    #[schemars(range(min = 1, max = 256))]
+    pub returners: u32,
+    /// Processes that hop.
+    #[schemars(range(min = 1, max = 256))]
+    pub hoppers: u32,
+    /// Memory that each one walks, in KiB. It is kept from migrating. Little memory makes every hinting
+    /// fault count for much.
+    #[schemars(range(min = 16, max = 16384))]
+    pub working_set_kib: u32,
+    /// Time that a returner stays before it returns again, in microseconds.
+    #[schemars(range(min = 100, max = 10000000))]
+    pub stay_us: u32,
+    /// Niceness of the returners. A swap that makes the nodes' loads more unequal is not made: where the
+    /// next node has more load, returners have to weigh less than hoppers.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 19))]
+    pub returner_nice: u32,
+    /// Time between two hops, in microseconds.
+    #[schemars(range(min = 100, max = 10000000))]
+    pub hop_us: u32,
 }

@@ -182,11 +182,17 @@ fn roles(spec: &LoadSpec) -> Vec<Role> {
         .collect();
     roles.extend((spec.pollers.count > 0).then_some(Role::Pollers));
     roles.extend((0..shufflers).map(|index| Role::Shuffler { index }));
+    if let Some(swappers) = &spec.swappers {
+        roles.extend((0..swappers.returners).map(|index| Role::Returner { index }));
+        roles.extend((0..swappers.hoppers).map(|index| Role::Hopper { index }));
+    }
     roles
 }
 
 fn process_count(spec: &LoadSpec) -> u32 {
-    spec.pollers.count + spec.roamers.count + spec.shuffler.as_ref().map_or(0, |s| s.count)
+    // The pollers are threads of one process.
+    let processes = roles(spec).len() as u32 - u32::from(spec.pollers.count > 0);
+    spec.pollers.count + processes
 }
 
 fn spawn(assignment: &Assignment, input: &PipeReader, output: &PipeWriter) -> Result<i32> {
@@ -243,6 +249,7 @@ mod tests {
                 burst_packets: 32,
                 ring_slots: 1024,
                 mbufs: 4096,
+                realtime: None,
             },
             roamers: RoamerSpec {
                 count: 2,
@@ -254,6 +261,7 @@ mod tests {
                 count: 1,
                 interval_us: 2000,
             }),
+            swappers: None,
         }
     }
 

@@ -22,6 +22,16 @@ pub enum Role {
         /// Counts from 0 over all shufflers.
         index: u32,
     },
+    /// One process that returns to the pollers' CPU.
+    Returner {
+        /// Counts from 0 over all returners.
+        index: u32,
+    },
+    /// One process that hops over the CPUs of the next node.
+    Hopper {
+        /// Counts from 0 over all hoppers.
+        index: u32,
+    },
 }
 
 /// Everything a load process needs to know; travels as JSON in `argv[1]`.
@@ -49,6 +59,8 @@ impl Role {
             Role::Pollers => "kv-pollers".into(),
             Role::Roamer { index } => format!("kv-roamer-{index}"),
             Role::Shuffler { index } => format!("kv-shuffle-{index}"),
+            Role::Returner { index } => format!("kv-return-{index}"),
+            Role::Hopper { index } => format!("kv-hopper-{index}"),
         }
     }
 }
@@ -160,6 +172,8 @@ mod tests {
             Role::Pollers,
             Role::Roamer { index: 1023 },
             Role::Shuffler { index: 63 },
+            Role::Returner { index: 255 },
+            Role::Hopper { index: 255 },
         ] {
             assert!(role.name().len() <= 15, "{}", role.name());
         }

@@ -1,5 +1,6 @@
 //! The load that runs in the guest: pollers that never sleep on one node, processes that roam
-//! between nodes, and processes that shuffle the roamers' CPU affinity.
+//! between nodes, processes that shuffle the roamers' CPU affinity, and processes placed where NUMA
+//! balancing has to swap them.
 //!
 //! Every load process is the guest's one binary, executed again with [`ARGV0`] and an
 //! [`Assignment`]. It prepares itself, says so in one [`Report`] line on its standard output, and
@@ -17,6 +18,8 @@ pub mod ring;
 mod roamer;
 mod seed;
 mod shuffler;
+mod swapper;
+mod walk;
 
 use std::convert::Infallible;
 use std::ffi::CString;
@@ -59,6 +62,8 @@ fn run(assignment: &Assignment) -> Result<Infallible> {
         Role::Pollers => pollers::run(assignment),
         Role::Roamer { index } => roamer::run(assignment, index),
         Role::Shuffler { index } => shuffler::run(assignment, index),
+        Role::Returner { .. } => swapper::run_returner(assignment),
+        Role::Hopper { index } => swapper::run_hopper(assignment, index),
     }
 }
 

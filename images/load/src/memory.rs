@@ -194,6 +194,43 @@ impl Region {
         }
     }
 
+    /// Length in bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Keeps the pages, which have to be resident, where they are: a pipe that holds a reference to each
+    /// makes every attempt to migrate them fail, while their hinting faults are counted as ever.
+    ///
+    /// # Errors
+    /// When the pipe cannot hold them.
+    pub fn keep_from_migrating(&self) -> Result<()> {
+        let (reader, writer) = rustix::pipe::pipe().context("pipe")?;
+        let size = rustix::pipe::fcntl_setpipe_size(&writer, self.bytes)
+            .with_context(|| format!("a pipe of {} bytes", self.bytes))?;
+        ensure!(
+            size >= self.bytes,
+            "the pipe holds {size} of {} bytes",
+            self.bytes
+        );
+        let mut done = 0;
+        while done < self.bytes {
+            // SAFETY: inside the mapping, which is never unmapped.
+            let slice = unsafe {
+                std::slice::from_raw_parts_mut(self.start.as_ptr().add(done), self.bytes - done)
+            };
+            let slices = [rustix::pipe::IoSliceRaw::from_slice_mut(slice)];
+            // SAFETY: nobody reads from the pipe, so nobody sees the pages change.
+            let spliced = unsafe {
+                rustix::pipe::vmsplice(&writer, &slices, rustix::pipe::SpliceFlags::empty())
+            };
+            done += spliced.context("vmsplice")?;
+        }
+        // For as long as the process lives.
+        std::mem::forget((reader, writer));
+        Ok(())
+    }
+
     /// Takes the next `count` values out of the mapping.
     ///
     /// # Panics

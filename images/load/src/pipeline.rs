@@ -135,6 +135,7 @@ mod tests {
             burst_packets: 32,
             ring_slots: 64,
             mbufs: 200,
+            realtime: None,
         }
     }
 

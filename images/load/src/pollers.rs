@@ -2,9 +2,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use kverdict_core::load::{LoadSpec, Placement};
+use kverdict_core::load::{LoadSpec, Placement, RealtimeSpec};
 
 use crate::affinity;
 use crate::assignment::Assignment;
@@ -44,10 +45,14 @@ pub fn run(assignment: &Assignment) -> Result<std::convert::Infallible> {
         let pipeline = pipeline_near(assignment, cpu).with_context(|| format!("poller {index}"))?;
         let (counter, start) = (board.counter(index), Arc::clone(&start));
         let thread = std::thread::Builder::new().name(format!("kv-poller-{index}"));
+        let realtime = spec.pollers.realtime.clone();
         threads.push(thread.spawn(move || {
             affinity::confine(&[cpu]).expect("it could run there a moment ago");
             start.wait();
-            poll(pipeline, counter)
+            match realtime {
+                None => poll(pipeline, counter),
+                Some(spec) => poll_and_rest(pipeline, counter, &spec),
+            }
         })?);
     }
     crate::ready_and_go(assignment)?;
@@ -79,6 +84,36 @@ fn poll(mut pipeline: Pipeline, counter: &AtomicU64) {
         sent += pipeline.turn() as u64;
         counter.store(sent, Ordering::Relaxed);
     }
+}
+
+/// The same with real-time priority and pauses, in which ordinary tasks run.
+fn poll_and_rest(mut pipeline: Pipeline, counter: &AtomicU64, spec: &RealtimeSpec) {
+    let (work, rest) = (
+        Duration::from_micros(spec.work_us.into()),
+        Duration::from_micros(spec.rest_us.into()),
+    );
+    become_realtime().expect("PID 1 of the guest may do that");
+    let mut sent = 0;
+    loop {
+        let started = Instant::now();
+        while started.elapsed() < work {
+            sent += pipeline.turn() as u64;
+            counter.store(sent, Ordering::Relaxed);
+        }
+        std::thread::sleep(rest);
+    }
+}
+
+fn become_realtime() -> Result<()> {
+    let param = libc::sched_param { sched_priority: 1 };
+    // SAFETY: the parameter outlives the call; 0 is the calling thread.
+    let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &param) };
+    ensure!(
+        result == 0,
+        "SCHED_FIFO: {}",
+        std::io::Error::last_os_error()
+    );
+    Ok(())
 }
 
 #[cfg(test)]

@@ -12,11 +12,10 @@ use anyhow::{Context, Result};
 
 use crate::affinity;
 use crate::assignment::{Assignment, Role};
-use crate::memory::{PAGE_BYTES, Region};
+use crate::memory::Region;
 use crate::seed::Random;
+use crate::walk::{self, Page};
 
-const LINE_WORDS: usize = 8;
-const PAGE_WORDS: usize = PAGE_BYTES / 8;
 /// Pages walked between two looks at the clock, which costs a system call on some clock sources.
 const PAGES_PER_LOOK: usize = 8;
 
@@ -30,7 +29,7 @@ pub fn run(assignment: &Assignment, index: u32) -> Result<Infallible> {
     let sleep = Duration::from_micros(spec.sleep_us.into());
     loop {
         if burst.is_zero() {
-            walk_once(&mut words);
+            walk::once(&mut words);
         } else {
             walk_for(&mut words, burst, &mut random);
         }
@@ -42,7 +41,7 @@ pub fn run(assignment: &Assignment, index: u32) -> Result<Infallible> {
 
 /// Touches the working set from the roamer's home node and leaves the process, unpinned, on the
 /// next node that has CPUs.
-fn misplaced_working_set(assignment: &Assignment, index: u32) -> Result<Vec<&'static mut [u64]>> {
+fn misplaced_working_set(assignment: &Assignment, index: u32) -> Result<Vec<Page>> {
     let nodes: Vec<&Vec<u32>> = assignment
         .nodes
         .iter()
@@ -56,34 +55,16 @@ fn misplaced_working_set(assignment: &Assignment, index: u32) -> Result<Vec<&'st
     region.touch();
     affinity::confine(nodes[(home + 1) % nodes.len()])?;
     affinity::confine(&assignment.cpus())?;
-    Ok((0..bytes / PAGE_BYTES)
-        .map(|_| region.carve(PAGE_WORDS))
-        .collect())
-}
-
-/// One pass over the working set, page after page.
-fn walk_once(pages: &mut [&mut [u64]]) {
-    for page in pages {
-        walk_page(page);
-    }
+    Ok(walk::pages(region))
 }
 
 /// Pages in random order until the time is over.
-fn walk_for(pages: &mut [&mut [u64]], burst: Duration, random: &mut Random) {
+fn walk_for(pages: &mut [Page], burst: Duration, random: &mut Random) {
     let started = Instant::now();
     while started.elapsed() < burst {
         for _ in 0..PAGES_PER_LOOK {
             let page = random.below(pages.len());
-            walk_page(pages[page]);
+            walk::page(&mut pages[page]);
         }
-    }
-}
-
-/// Reads and writes one word of every cache line.
-fn walk_page(page: &mut [u64]) {
-    for word in page.iter_mut().step_by(LINE_WORDS) {
-        // SAFETY: a plain read and write through a unique reference; volatile, because nobody
-        // reads the result and the accesses are the point.
-        unsafe { (word as *mut u64).write_volatile((word as *mut u64).read_volatile() + 1) };
     }
 }

@@ -12,6 +12,8 @@ impl Random {
             Role::Pollers => (1, 0),
             Role::Roamer { index } => (2, index),
             Role::Shuffler { index } => (3, index),
+            Role::Returner { index } => (4, index),
+            Role::Hopper { index } => (5, index),
         };
         // Neighbouring indices have to give unrelated sequences, and the state must not be 0.
         let mixed = (kind << 32 | u64::from(index)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
