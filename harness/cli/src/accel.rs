@@ -31,6 +31,16 @@ pub struct Choice {
     pub why: String,
 }
 
+impl Choice {
+    /// QEMU's translator, because of `why`.
+    pub fn tcg(why: &str) -> Self {
+        Self {
+            acceleration: Acceleration::Tcg,
+            why: why.to_owned(),
+        }
+    }
+}
+
 /// Decides which accelerator `asked` means on this machine. `auto` boots `kernel` to find out, and
 /// keeps the answer in `memo` until the host boots again.
 ///
@@ -145,6 +155,7 @@ fn probe_kvm(kernel: &Path, dir: PathBuf) -> Result<Option<Duration>> {
         initramfs: archive,
         cmdline: Vec::new(),
         ports: Ports::Files,
+        holder: None,
     };
     let dir = TrialDir::at(dir);
     let start = Instant::now();

@@ -120,6 +120,7 @@ impl AgentChannel {
             load_ms: self.load_ms(),
             heartbeats: self.heartbeats,
             counters,
+            holder: None,
         }
     }
 

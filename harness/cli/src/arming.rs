@@ -23,7 +23,8 @@ const PATIENCE_OUTSIDE: Duration = Duration::from_secs(15);
 /// What has to notice a lockup, by the names that reports give them.
 const DETECTORS: [&str; 2] = ["outside", "console"];
 
-/// Boots `machine` in `dir`, which must be new, and locks up its last vCPU.
+/// Boots `machine` in `dir`, which must be new, and locks up its last vCPU. Also gives the kernel's
+/// names: `symbols`, or those found in its memory if there were none.
 ///
 /// # Errors
 /// Trouble of the host only, or [`Interrupted`]; what the guest does or does not is in the result.
@@ -34,7 +35,7 @@ pub fn prove(
     machine: &Machine<'_>,
     symbols: &Symbols,
     policy: &Policy,
-) -> Result<Arming> {
+) -> Result<(Arming, Symbols)> {
     let boot_deadline = policy.boot_deadline();
     let guest = RunningGuest::start(
         dir,
@@ -70,7 +71,7 @@ pub fn prove(
         Err(error) => arming.trouble = Some(format!("{error:#}")),
     }
     proof.guest.child.kill();
-    Ok(arming)
+    Ok((arming, proof.guest.outside.symbols().clone()))
 }
 
 struct Proof {

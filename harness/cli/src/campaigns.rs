@@ -5,8 +5,10 @@ use std::path::Path;
 
 use anyhow::Result;
 use include_dir::{Dir, include_dir};
-use kverdict_core::campaign::Campaign;
+use kverdict_core::campaign::{Campaign, Tuning};
+use kverdict_core::catalogue::AmplifierSpec;
 
+use crate::catalogue::Catalogue;
 use crate::commands::Usage;
 
 static EMBEDDED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../configs");
@@ -52,6 +54,29 @@ pub fn load(name: &str) -> Result<Campaign> {
         return Err(Usage(text).into());
     };
     Ok(Campaign::parse(&format!("configs/{file}"), text)?)
+}
+
+/// Puts into the tuning what the campaign's amplifiers set, and the scheduler features that any arm's
+/// kernel needs: arms have to differ in the fix alone. Gives the amplifiers, for the report.
+///
+/// # Errors
+/// A name that the catalogue does not have, or a file of it that is wrong.
+pub fn resolve(campaign: &mut Campaign, catalogue: &Catalogue) -> Result<Vec<AmplifierSpec>> {
+    let amplifiers = campaign.amplifiers.iter();
+    let amplifiers: Vec<AmplifierSpec> = amplifiers
+        .map(|name| catalogue.amplifier(name))
+        .collect::<Result<_>>()?;
+    for amplifier in &amplifiers {
+        campaign.tuning.add(&amplifier.tuning);
+    }
+    for arm in campaign.arms.values() {
+        let needed = Tuning {
+            sched_features: catalogue.kernel(&arm.kernel)?.spec.sched_features,
+            ..Tuning::default()
+        };
+        campaign.tuning.add(&needed);
+    }
+    Ok(amplifiers)
 }
 
 /// Names of the campaigns that come with the program.

@@ -11,7 +11,9 @@ use kverdict_core::catalogue::condition::Condition;
 use kverdict_core::catalogue::kernel::Origin;
 use kverdict_core::catalogue::key::sha256_hex;
 use kverdict_core::catalogue::patch::{PatchKind, Step};
-use kverdict_core::catalogue::{Fragment, KernelSpec, PatchSpec, Problem, Problems, ToolchainSpec};
+use kverdict_core::catalogue::{
+    AmplifierSpec, Fragment, KernelSpec, PatchSpec, Problem, Problems, ToolchainSpec,
+};
 use kverdict_core::inspect::fix::Fix;
 
 static EMBEDDED: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/../../kernels");
@@ -282,6 +284,21 @@ impl Catalogue {
             spec: ToolchainSpec::parse(&root.shown(&path), &text_of(&text))?,
             folder: root.folder(),
         })
+    }
+
+    /// The run-time amplifier of that name (`amplifiers/NAME.yaml`).
+    ///
+    /// # Errors
+    /// When there is none (lists the known ones), or it is wrong.
+    pub fn amplifier(&self, name: &str) -> Result<AmplifierSpec> {
+        let path = format!("amplifiers/{name}.yaml");
+        let Some((root, text)) = self.find(&path)? else {
+            bail!(
+                "there is no amplifier `{name}`; known: {}",
+                self.names_with("amplifiers", ".yaml")?.join(", ")
+            );
+        };
+        Ok(AmplifierSpec::parse(&root.shown(&path), &text_of(&text))?)
     }
 
     /// The fixes of these names (`fixes/NAME.yaml`), or all when none is named.

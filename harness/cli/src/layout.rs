@@ -69,6 +69,10 @@ impl RunDir {
     pub fn initramfs(&self, task: &str) -> PathBuf {
         self.root.join(format!("initramfs-{task}.cpio"))
     }
+    /// The plugin that QEMU loads, for campaigns that hold windows open.
+    pub fn holder(&self) -> PathBuf {
+        self.root.join("holder.so")
+    }
     /// Folder of a trial.
     pub fn trial(&self, id: &str) -> TrialDir {
         TrialDir {
@@ -112,6 +116,18 @@ impl TrialDir {
     pub fn vcpus(&self) -> PathBuf {
         self.root.join("vcpus.jsonl")
     }
+    /// Where the holder finds its places in the kernel.
+    pub fn places(&self) -> PathBuf {
+        self.root.join(PLACES)
+    }
+    /// What the holder counts.
+    pub fn board(&self) -> PathBuf {
+        self.root.join(BOARD)
+    }
+    /// The same, one line per second of load.
+    pub fn exposure(&self) -> PathBuf {
+        self.root.join("exposure.jsonl")
+    }
     /// QEMU's monitor.
     pub fn qmp(&self) -> PathBuf {
         self.root.join(QMP)
@@ -140,6 +156,10 @@ pub const CONSOLE: &str = "console.log";
 pub const AGENT: &str = "agent.jsonl";
 /// QMP socket, relative to the trial's folder: a socket's path is limited to 107 bytes.
 pub const QMP: &str = "qmp.sock";
+/// The holder's places, relative to the trial's folder.
+pub const PLACES: &str = "holder.places";
+/// The holder's counters, relative to the trial's folder: a page shared with QEMU.
+pub const BOARD: &str = "holder.board";
 /// QEMU's gdb stub, relative to the trial's folder.
 pub const GDB: &str = "gdb.sock";
 /// What is typed on the console, relative to the trial's folder: a FIFO.

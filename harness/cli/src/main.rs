@@ -10,6 +10,7 @@ mod commands;
 mod dependencies;
 mod gdb;
 mod guest_memory;
+mod holder;
 mod initramfs;
 mod inspected;
 mod layout;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use kverdict_core::campaign::{Guest, Node};
 
+use crate::holder::Holder;
 use crate::layout;
 
 /// The emulator that is run.
@@ -54,6 +55,8 @@ pub struct Machine<'a> {
     pub cmdline: Vec<String>,
     /// Where the serial ports go.
     pub ports: Ports,
+    /// Holds windows open; TCG only.
+    pub holder: Option<&'a Holder>,
 }
 
 impl Machine<'_> {
@@ -71,6 +74,9 @@ impl Machine<'_> {
             Ports::Files => ports_to_files(),
             Ports::Terminal => ports_to_terminal(),
         });
+        if let Some(holder) = self.holder {
+            argv.extend(["-plugin".into(), holder.argument()]);
+        }
         argv
     }
 
@@ -222,6 +228,7 @@ mod tests {
             initramfs: "/i".into(),
             cmdline: vec!["kv=1".into()],
             ports: Ports::Files,
+            holder: None,
         };
         machine.argv().join(" ")
     }

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use kverdict_core::catalogue::patch::PatchKind;
+use kverdict_core::holder::HolderSpec;
 use kverdict_core::record::TrialRecord;
 use kverdict_core::report::{self, Report};
 use kverdict_core::verdict;
@@ -58,6 +59,15 @@ fn environment(
         .collect();
     accelerators.dedup();
     lines.push(("accelerator".to_owned(), accelerators.join(", ")));
+    if let Some(holder) = &campaign.holder {
+        lines.push(("holder".to_owned(), describe_holder(holder)));
+    }
+    for amplifier in &manifest.amplifiers {
+        lines.push((
+            format!("amplifier {}", amplifier.name),
+            format!("{} ({})", amplifier.reason, amplifier.settings().join(", ")),
+        ));
+    }
     for name in campaign.arms.keys() {
         let build = records
             .iter()
@@ -69,6 +79,17 @@ fn environment(
         }
     }
     lines
+}
+
+fn describe_holder(holder: &HolderSpec) -> String {
+    if *holder == HolderSpec::default() {
+        return "counts from outside, holds nothing".to_owned();
+    }
+    format!(
+        "a swap is held for up to {} ms until the active balance of the same two CPUs is there, and that up to {} ms \
+         until the swap's wake-up",
+        holder.swap_hold_ms, holder.balance_hold_ms
+    )
 }
 
 /// A kernel in one line: what it is, of what, with which patches, by which compiler.

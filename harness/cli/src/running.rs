@@ -48,6 +48,9 @@ impl RunningGuest {
         let _ = fs::remove_dir_all(dir.root());
         fs::create_dir_all(dir.root())
             .with_context(|| format!("cannot create {}", dir.root().display()))?;
+        if let Some(holder) = machine.holder {
+            holder.lay_out(dir)?;
+        }
         let job = Job::new(qemu::QEMU, limit)
             .args(machine.argv())
             .dir(dir.root())

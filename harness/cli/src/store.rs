@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use kverdict_core::arming::Arming;
 use kverdict_core::campaign::Campaign;
+use kverdict_core::catalogue::AmplifierSpec;
 use kverdict_core::record::TrialRecord;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -35,6 +36,9 @@ pub struct Manifest {
     pub qemu: String,
     /// The campaign as resolved.
     pub campaign: Campaign,
+    /// Its run-time amplifiers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub amplifiers: Vec<AmplifierSpec>,
 }
 
 /// The machine that a run was made on.

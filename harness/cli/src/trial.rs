@@ -11,6 +11,7 @@ use kverdict_core::outside::symbols::Symbols;
 use kverdict_core::record::{self, Timing, TrialRecord};
 
 use crate::agent_channel::{AgentChannel, Phase};
+use crate::holder::Tally;
 use crate::layout::TrialDir;
 use crate::process::{self, Ending, Interrupted};
 use crate::qemu::Machine;
@@ -97,6 +98,7 @@ pub fn run(spec: &TrialSpec<'_>, watch: &mut dyn FnMut(Standing<'_>)) -> Result<
 struct Watcher<'a> {
     spec: &'a TrialSpec<'a>,
     guest: RunningGuest,
+    tally: Tally,
     hello: Option<Duration>,
     last_word: Instant,
     messages: u64,
@@ -119,6 +121,7 @@ impl<'a> Watcher<'a> {
         let guest = RunningGuest::start(&spec.dir, &spec.machine, spec.symbols, interval, limit)?;
         Ok(Self {
             last_word: guest.start,
+            tally: Tally::new(&spec.dir),
             spec,
             guest,
             hello: None,
@@ -160,6 +163,9 @@ impl<'a> Watcher<'a> {
         if self.guest.agent.messages > self.messages {
             self.messages = self.guest.agent.messages;
             self.last_word = Instant::now();
+            if self.guest.agent.phase == Phase::Loading {
+                self.tally.read(self.guest.agent.load_ms())?;
+            }
         }
         if self.hello.is_none() && self.guest.agent.release.is_some() {
             self.hello = Some(self.guest.start.elapsed());
@@ -277,8 +283,10 @@ impl<'a> Watcher<'a> {
         Ok(())
     }
 
-    fn into_record(self, started: String, end: End) -> TrialRecord {
+    fn into_record(mut self, started: String, end: End) -> TrialRecord {
         let total = self.guest.start.elapsed();
+        // The agent's last word may be long before a lockup. A reading that fails leaves the one before.
+        let _ = self.tally.read(self.guest.agent.load_ms());
         let since_start = |at: Option<Instant>| {
             at.map(|at| at.duration_since(self.guest.start).as_millis() as u64)
         };
@@ -325,6 +333,7 @@ impl<'a> Watcher<'a> {
             .map(|finding| finding.matched)
             .max(of_outside.map(|finding| finding.matched));
         let mut exposure = self.guest.agent.exposure();
+        exposure.holder = self.tally.grown();
         // A lockup may silence the heartbeats long before it is reported. Too much time makes the
         // rate smaller and the verdict harder to reach, too little would flatter it.
         exposure.load_ms = exposure.load_ms.max(load_to_report_ms.unwrap_or(0));

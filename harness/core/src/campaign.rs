@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::console::signature::SIGNATURES;
+use crate::holder::HolderSpec;
 use crate::load::LoadSpec;
 use crate::protocol::{GuestPlan, Task, Topology};
 use crate::yaml::{self, Problem, Problems};
@@ -38,6 +39,13 @@ pub struct Campaign {
     /// What the agent sets before the load starts.
     #[serde(default)]
     pub tuning: Tuning,
+    /// Names of the catalogue's run-time amplifiers: settings that go to the tuning where that does not
+    /// make them itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub amplifiers: Vec<String>,
+    /// Delays made from outside the guest, equally in every arm; absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<HolderSpec>,
     /// What runs in the guest.
     pub load: LoadSpec,
     /// How long, how often, and when it is decided.
@@ -155,6 +163,27 @@ pub struct Tuning {
     /// Like `files`, but written again and again, because the kernel changes them by itself.
     #[serde(default)]
     pub hold: IndexMap<String, Setting>,
+}
+
+impl Tuning {
+    /// Adds the settings that are not made here already.
+    pub fn add(&mut self, other: &Self) {
+        let maps = [
+            (&mut self.sysctls, &other.sysctls),
+            (&mut self.files, &other.files),
+            (&mut self.hold, &other.hold),
+        ];
+        for (mine, others) in maps {
+            for (name, value) in others {
+                mine.entry(name.clone()).or_insert_with(|| value.clone());
+            }
+        }
+        for feature in &other.sched_features {
+            if !self.sched_features.contains(feature) {
+                self.sched_features.push(feature.clone());
+            }
+        }
+    }
 }
 
 /// A number or a text to be written into a file of the guest.
@@ -343,6 +372,11 @@ impl Campaign {
             let text =
                 "there are no roamers to shuffle; set load.roamers.count or drop the shuffler";
             problems.push(Problem::new("load.shuffler", text));
+        }
+        if self.holder.is_some() && self.guest.accelerator == Accelerator::Kvm {
+            let text =
+                "the holder works under TCG only; set it to `tcg` or `auto`, or drop `holder`";
+            problems.push(Problem::new("guest.accelerator", text));
         }
         let known: Vec<&str> = SIGNATURES.iter().map(|signature| signature.name).collect();
         if !known.contains(&self.signature.as_str()) {

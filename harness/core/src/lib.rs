@@ -8,6 +8,7 @@ pub mod arming;
 pub mod campaign;
 pub mod catalogue;
 pub mod console;
+pub mod holder;
 pub mod inspect;
 pub mod load;
 pub mod outside;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::campaign::MinExposure;
 use crate::console::{ConsoleFindings, Match, Outcome};
+use crate::holder::HolderCounts;
 use crate::outside::finding::Findings;
 use crate::protocol::{Counters, Detector};
 
@@ -81,6 +82,9 @@ pub struct Exposure {
     pub heartbeats: u64,
     /// What the counters grew by under load.
     pub counters: Counters,
+    /// What the holder counted under load, in campaigns that have one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<HolderCounts>,
 }
 
 impl Exposure {
@@ -89,26 +93,35 @@ impl Exposure {
         self.load_ms as f64 / 60_000.0
     }
 
-    /// Meetings of both sides for the same pair of CPUs, when the amplifier counts them.
+    /// Near misses: both sides in flight for the same pair of CPUs, as the amplifier in the kernel
+    /// counts them, or the holder outside of it.
     pub fn meetings(&self) -> Option<u64> {
-        self.counters.amplifier.get(AMPLIFIER_MEETINGS).copied()
+        let inside = self.counters.amplifier.get(AMPLIFIER_MEETINGS).copied();
+        inside.max(self.holder.map(|holder| holder.meetings))
     }
 
-    /// Active balances out of a sleeping migration thread (side A), when the amplifier counts them.
+    /// Active balances out of a sleeping migration thread (side A), counted in the same way.
     pub fn windows(&self) -> Option<u64> {
-        self.counters.amplifier.get(AMPLIFIER_WINDOWS).copied()
+        let inside = self.counters.amplifier.get(AMPLIFIER_WINDOWS).copied();
+        inside.max(self.holder.map(|holder| holder.balances))
+    }
+
+    /// Swaps (side B), by the kernel's trace event, or as the holder sees them.
+    pub fn swaps(&self) -> Option<u64> {
+        let outside = self.holder.map(|holder| holder.swaps);
+        self.counters.swaps.max(outside)
     }
 
     /// The rates that fall short of what the campaign asks for, in words; empty: exposed.
     pub fn shortfalls(&self, least: &MinExposure) -> Vec<String> {
         let asked = [
-            ("swaps", self.counters.swaps, least.swaps_per_minute),
+            ("swaps", self.swaps(), least.swaps_per_minute),
             (
                 "active balances",
                 self.counters.active_balances,
                 least.active_balances_per_minute,
             ),
-            ("meetings", self.meetings(), least.meetings_per_minute),
+            ("near misses", self.meetings(), least.meetings_per_minute),
         ];
         let mut short = Vec::new();
         for (name, count, least) in asked {

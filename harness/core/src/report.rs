@@ -197,7 +197,8 @@ fn methods(campaign: &Campaign) -> Vec<String> {
          (Przyborowski & Wilenski 1940); unlike exp(-rate x minutes) it knows that the control's rate is an estimate"
             .to_owned(),
         format!(
-            "exposed: at least {} swaps, {} active balances and {} meetings per minute of load, of those that the kernel counts",
+            "exposed: at least {} swaps, {} active balances and {} near misses (both sides in flight for the same two \
+             CPUs) per minute of load, of those that the kernel counts",
             campaign.policy.min_exposure.swaps_per_minute,
             campaign.policy.min_exposure.active_balances_per_minute,
             campaign.policy.min_exposure.meetings_per_minute
@@ -269,6 +270,9 @@ fn arms_table(arms: &[ArmTally]) -> String {
             format!("{:.2} [{:.2}, {:.2}]", rate.per_minute, rate.low, rate.high)
         })
     });
+    row("s of load, median", &|arm| {
+        optional(arm.median_load_to_lockup)
+    });
     row("swaps/min", &|arm| optional(arm.swaps_per_minute));
     row("active balances/min", &|arm| {
         optional(arm.active_balances_per_minute)
@@ -276,8 +280,8 @@ fn arms_table(arms: &[ArmTally]) -> String {
     row("side A windows/min", &|arm| {
         optional(arm.windows_per_minute)
     });
-    row("meetings/min", &|arm| optional(arm.meetings_per_minute));
-    row("meetings", &|arm| {
+    row("near misses/min", &|arm| optional(arm.meetings_per_minute));
+    row("near misses", &|arm| {
         arm.meetings
             .map_or("-".to_owned(), |count| count.to_string())
     });

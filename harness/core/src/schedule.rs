@@ -1,9 +1,10 @@
-//! Which arm is tried next: arms are interleaved, so that drift of the host hits both.
+//! Which arm is tried next: arms are interleaved, so that drift of the host hits both, until one has all
+//! that is asked of it.
 
 use crate::arming::Arming;
 use crate::campaign::{Campaign, Role};
 use crate::record::{Standing, TrialRecord};
-use crate::verdict::{self, Conclusion};
+use crate::verdict::{self, Conclusion, StillNeeded};
 
 /// So many trials in a row that say nothing about a kernel: something is wrong with the host.
 const INFRASTRUCTURE_LIMIT: usize = 3;
@@ -35,9 +36,10 @@ pub fn next(campaign: &Campaign, armings: &[Arming], records: &[TrialRecord]) ->
         return Next::Unproven;
     }
     let (controls, subjects) = (count(Role::Control), count(Role::Subject));
+    let verdict = verdict::judge(campaign, armings, records);
     // A refutation needs one lockup only; one trial of each arm makes the report worth reading.
     if controls > 0 && subjects > 0 {
-        match verdict::judge(campaign, armings, records).conclusion {
+        match verdict.conclusion {
             Conclusion::Verified | Conclusion::Refuted => return Next::Decided,
             Conclusion::Inconclusive => {}
         }
@@ -49,10 +51,17 @@ pub fn next(campaign: &Campaign, armings: &[Arming], records: &[TrialRecord]) ->
     if failed == INFRASTRUCTURE_LIMIT {
         return Next::HostTrouble;
     }
-    let (role, done) = if controls <= subjects {
-        (Role::Control, controls)
-    } else {
-        (Role::Subject, subjects)
+    let needed = verdict.still_needed.as_ref();
+    let role = needed.and_then(StillNeeded::only_of).unwrap_or({
+        if controls <= subjects {
+            Role::Control
+        } else {
+            Role::Subject
+        }
+    });
+    let done = match role {
+        Role::Control => controls,
+        Role::Subject => subjects,
     };
     if done >= campaign.policy.max_trials_per_arm as usize {
         return Next::Exhausted;

@@ -68,6 +68,18 @@ pub fn minutes_to_survive(lockups: u32, control_minutes: f64, alpha: f64) -> Opt
     (lockups > 0).then(|| control_minutes * (alpha.powf(-1.0 / f64::from(lockups)) - 1.0))
 }
 
+/// The middle of the values, or the mean of the two in the middle; `None` without any.
+pub fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => None,
+        odd if odd % 2 == 1 => Some(values[middle]),
+        _ => Some((values[middle - 1] + values[middle]) / 2.0),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,5 +146,12 @@ mod tests {
             share > alpha * 0.8,
             "the test is needlessly strict: {share}"
         );
+    }
+
+    #[test]
+    fn the_median_is_the_middle() {
+        assert_eq!(median([]), None);
+        assert_eq!(median([3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median([4.0, 1.0, 2.0, 3.0]), Some(2.5));
     }
 }

@@ -73,12 +73,15 @@ pub struct ArmTally {
     /// Active balances per minute (side A); absent: the kernel does not tell.
     pub active_balances_per_minute: Option<f64>,
     /// Active balances out of a sleeping migration thread (side A of this race), per minute; absent
-    /// without an amplifier.
+    /// without an amplifier or holder.
     pub windows_per_minute: Option<f64>,
-    /// Both sides in flight for the same pair of CPUs, per minute; absent without an amplifier.
+    /// Near misses, both sides in flight for the same pair of CPUs, per minute; absent without an
+    /// amplifier or holder.
     pub meetings_per_minute: Option<f64>,
     /// The same as a count over all exposed minutes.
     pub meetings: Option<u64>,
+    /// Median seconds of load until a target lockup was noticed; absent without any.
+    pub median_load_to_lockup: Option<f64>,
     /// Packets per second over the exposed time, all pollers together.
     pub packets_per_second: f64,
     /// Detectors that the arm's trials had running, and those they had not.
@@ -113,6 +116,18 @@ pub struct StillNeeded {
     pub subject_minutes: Option<f64>,
     /// The same in trials of full length.
     pub subject_trials: Option<u32>,
+}
+
+impl StillNeeded {
+    /// The arm that alone is lacking, if it is one.
+    pub fn only_of(&self) -> Option<Role> {
+        let subject = self.subject_minutes?;
+        match (self.control_lockups > 0, subject > 0.0) {
+            (true, false) => Some(Role::Control),
+            (false, true) => Some(Role::Subject),
+            (true, true) | (false, false) => None,
+        }
+    }
 }
 
 /// Judges a campaign by its records; trials of unknown arms are ignored.
@@ -293,7 +308,7 @@ fn tally(campaign: &Campaign, role: Role, records: &[TrialRecord]) -> ArmTally {
         infrastructure: count(Standing::Infrastructure),
         exposed_minutes: minutes,
         rate: statistics::rate(target_lockups, minutes),
-        swaps_per_minute: per_minute(&|record| record.exposure.counters.swaps),
+        swaps_per_minute: per_minute(&|record| record.exposure.swaps()),
         active_balances_per_minute: per_minute(&|record| record.exposure.counters.active_balances),
         windows_per_minute: per_minute(&|record| record.exposure.windows()),
         meetings: exposed
@@ -301,6 +316,11 @@ fn tally(campaign: &Campaign, role: Role, records: &[TrialRecord]) -> ArmTally {
             .map(|record| record.exposure.meetings())
             .sum(),
         meetings_per_minute: per_minute(&|record| record.exposure.meetings()),
+        median_load_to_lockup: statistics::median(
+            mine.iter()
+                .filter(|(_, standing)| *standing == Standing::TargetLockup)
+                .map(|(record, _)| record.exposure.load_ms as f64 / 1000.0),
+        ),
         packets_per_second: per_minute(&|record| Some(record.exposure.counters.packets))
             .unwrap_or(0.0)
             / 60.0,

@@ -48,6 +48,7 @@ fn record(number: u32, arm: &str, outcome: Outcome, seconds: u64, swaps: u64) ->
         outside_lost: None,
         contradictions: Vec::new(),
         exposure: Exposure {
+            holder: None,
             load_ms: seconds * 1000,
             heartbeats: seconds,
             counters: Counters {

@@ -101,6 +101,8 @@ fn tidy(sh: &Shell) -> Result<()> {
                 "--release",
                 "--workspace",
                 "--all-targets",
+                "--features",
+                "kverdict-holder/plugin",
                 "--",
                 "-D",
                 "warnings",

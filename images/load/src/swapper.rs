@@ -17,6 +17,7 @@ use kverdict_core::load::SwapperSpec;
 use crate::affinity;
 use crate::assignment::Assignment;
 use crate::memory::Region;
+use crate::seed::Random;
 use crate::walk::{self, Page};
 
 /// Says that it is ready, and returns for ever.
@@ -42,14 +43,18 @@ pub fn run_hopper(assignment: &Assignment, index: u32) -> Result<Infallible> {
     let (spec, place) = (spec(assignment)?, Place::of(assignment)?);
     let mut pages = working_set(spec, &[place.near])?;
     crate::ready_and_go(assignment)?;
-    for hop in index as usize.. {
-        let next = place.far[hop % place.far.len()];
+    let mut random = Random::of(assignment.role);
+    let mut at = index as usize % place.far.len();
+    loop {
+        let next = place.far[at];
         affinity::confine(&[next])?;
         // A task that may not go to the pollers' CPU is no partner for a swap.
         affinity::confine(&place.and_near(&[next]))?;
         walk_for(&mut pages, Duration::from_micros(spec.hop_us.into()));
+        // Not one after the other: hoppers that meet would hop on together for ever, and what they leave
+        // would not be empty.
+        at = (at + 1 + random.below(place.far.len().max(2) - 1)) % place.far.len();
     }
-    unreachable!("the hops do not end")
 }
 
 /// Where swaps begin and end.

@@ -45,7 +45,8 @@ pub struct BootArgs {
 /// When the kernel cannot be built or QEMU cannot be started.
 pub fn run(args: &BootArgs) -> Result<ExitCode> {
     let progress = Progress::detect();
-    let campaign = campaigns::load(&args.campaign)?;
+    let mut campaign = campaigns::load(&args.campaign)?;
+    campaigns::resolve(&mut campaign, &Catalogue::open(&args.catalogue)?)?;
     let cache = Cache::from_environment()?;
     let kernel = kernel_image(args, &cache, &progress)?;
     let dir = tempfile::tempdir().context("cannot create a temporary folder")?;
@@ -65,6 +66,7 @@ pub fn run(args: &BootArgs) -> Result<ExitCode> {
         initramfs: archive,
         cmdline: Vec::new(),
         ports: Ports::Terminal,
+        holder: None,
     };
     let job = Job::new(QEMU, Duration::MAX).args(machine.argv());
     if args.dry_run {

@@ -25,6 +25,7 @@ use crate::campaigns;
 use crate::catalogue::Catalogue;
 use crate::commands::Usage;
 use crate::dependencies;
+use crate::holder::Holder;
 use crate::initramfs;
 use crate::layout::RunDir;
 use crate::process::Interrupted;
@@ -57,6 +58,12 @@ pub struct VerifyArgs {
     /// machine has or can make]
     #[arg(long, value_name = "NAME", conflicts_with = "resume")]
     toolchain: Option<String>,
+    /// Target lockups that the control has to show [default: the campaign's min_control_lockups]
+    #[arg(long, value_name = "N", conflicts_with = "resume", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    lockups: Option<u32>,
+    /// Seconds of load in a trial that does not lock up [default: the campaign's load_seconds]
+    #[arg(long, value_name = "N", conflicts_with = "resume", value_parser = clap::value_parser!(u32).range(1..=86400))]
+    load_seconds: Option<u32>,
     /// Install missing tools with apt first, after printing the command
     #[arg(long)]
     install_deps: bool,
@@ -93,7 +100,7 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode> {
     let outcome = Session::prepare(
         campaign, &builder, args.jobs, &mut run, &records, &progress, &cache,
     )
-    .and_then(|session| session.run(&mut run, &mut records));
+    .and_then(|mut session| session.run(&mut run, &mut records, &manifest.qemu));
     if let Err(error) = outcome {
         if error.is::<Interrupted>() {
             let dir = run.dir().root().display();
@@ -126,6 +133,9 @@ fn open_run(args: &VerifyArgs, catalogue: &Catalogue) -> Result<(Run, Manifest, 
             .for_each(|arm| arm.kernel.clone_from(kernel));
     }
     put_trees(&mut campaign, &args.tree)?;
+    let policy = &mut campaign.policy;
+    policy.min_control_lockups = args.lockups.unwrap_or(policy.min_control_lockups);
+    policy.load_seconds = args.load_seconds.unwrap_or(policy.load_seconds);
     if let Some(toolchain) = &args.toolchain {
         campaign
             .arms
@@ -133,7 +143,7 @@ fn open_run(args: &VerifyArgs, catalogue: &Catalogue) -> Result<(Run, Manifest, 
             .for_each(|arm| arm.toolchain = Some(toolchain.clone()));
     }
     check_names(&args.campaign, &campaign, catalogue)?;
-    add_sched_features(&mut campaign, catalogue)?;
+    let amplifiers = campaigns::resolve(&mut campaign, catalogue)?;
     let manifest = Manifest {
         schema: store::SCHEMA_VERSION,
         kverdict: env!("CARGO_PKG_VERSION").to_owned(),
@@ -142,6 +152,7 @@ fn open_run(args: &VerifyArgs, catalogue: &Catalogue) -> Result<(Run, Manifest, 
         host: Host::detect(),
         qemu: dependencies::qemu_version()?,
         campaign,
+        amplifiers,
     };
     let stamp = manifest.started.replace([':', '-'], "");
     let id = format!("{stamp}-{}-{}", manifest.campaign.name, std::process::id());
@@ -174,22 +185,18 @@ fn put_trees(campaign: &mut Campaign, trees: &[(String, PathBuf)]) -> Result<()>
     Ok(())
 }
 
-/// What one arm's kernel needs is set in every arm: they have to differ in the fix alone.
-fn add_sched_features(campaign: &mut Campaign, catalogue: &Catalogue) -> Result<()> {
-    for arm in campaign.arms.values() {
-        for feature in catalogue.kernel(&arm.kernel)?.spec.sched_features {
-            if !campaign.tuning.sched_features.contains(&feature) {
-                campaign.tuning.sched_features.push(feature);
-            }
-        }
-    }
-    Ok(())
-}
-
 /// Every name of the campaign that the catalogue does not have, all together and before a run is
 /// started.
 fn check_names(file: &str, campaign: &Campaign, catalogue: &Catalogue) -> Result<()> {
     let mut problems = Vec::new();
+    for (index, name) in campaign.amplifiers.iter().enumerate() {
+        if let Err(error) = catalogue.amplifier(name) {
+            problems.push(Problem::new(
+                format!("amplifiers[{index}]"),
+                format!("{error:#}"),
+            ));
+        }
+    }
     for (name, arm) in &campaign.arms {
         let kernel = catalogue.kernel(&arm.kernel);
         if let Err(error) = &kernel {
@@ -311,6 +318,8 @@ struct ArmKernel {
     arm: String,
     kernel: BuiltKernel,
     symbols: Symbols,
+    /// For campaigns that hold windows open.
+    holder: Option<Holder>,
 }
 
 /// What all trials of a run share.
@@ -339,17 +348,22 @@ impl<'a> Session<'a> {
                 arm: name.clone(),
                 symbols: symbols(&kernel)?,
                 kernel,
+                holder: None,
             });
         }
         initramfs::write(&run.dir().initramfs("load"), &campaign.load_plan(), None)?;
         let idle = campaign.guest_plan(protocol::Task::Idle);
         initramfs::write(&run.dir().initramfs("idle"), &idle, None)?;
         let first = kernels.first().context("a campaign has arms")?;
-        let acceleration = accel::choose(
-            campaign.guest.accelerator,
-            &first.kernel.bzimage,
-            &cache.kvm_probe(),
-        )?;
+        let acceleration = if campaign.holder.is_some() {
+            Choice::tcg("the holder needs it")
+        } else {
+            accel::choose(
+                campaign.guest.accelerator,
+                &first.kernel.bzimage,
+                &cache.kvm_probe(),
+            )?
+        };
         progress.line(format!(
             "accelerator: {} ({})",
             acceleration.acceleration, acceleration.why
@@ -366,8 +380,9 @@ impl<'a> Session<'a> {
         })
     }
 
-    fn run(&self, run: &mut Run, records: &mut Records) -> Result<()> {
+    fn run(&mut self, run: &mut Run, records: &mut Records, qemu: &str) -> Result<()> {
         self.prove_detectors(run, records)?;
+        self.prepare_holders(run, qemu)?;
         loop {
             match schedule::next(self.campaign, &records.armings, &records.trials) {
                 Next::Decided => return Ok(()),
@@ -399,21 +414,23 @@ impl<'a> Session<'a> {
 
     /// A silent guest proves nothing unless something would have spoken: each arm's kernel is locked
     /// up once on purpose.
-    fn prove_detectors(&self, run: &mut Run, records: &mut Records) -> Result<()> {
+    fn prove_detectors(&mut self, run: &mut Run, records: &mut Records) -> Result<()> {
         if !self.campaign.policy.prove_detectors {
             return Ok(());
         }
         for arm in self.campaign.arms.keys() {
-            if records.armings.iter().any(|arming| arming.arm == *arm) {
-                continue;
-            }
-            let id = format!("0000-{arm}");
             let ArmKernel {
                 kernel, symbols, ..
             } = self.kernel(arm)?;
+            // A kernel without System.map is asked for its names again when a run is resumed.
+            let nameless = self.campaign.holder.is_some() && symbols.is_empty();
+            if !nameless && records.armings.iter().any(|arming| arming.arm == *arm) {
+                continue;
+            }
+            let id = format!("0000-{arm}");
             let task = self.progress.task(format!("detectors {arm}"), 0);
             task.set(0, "a lockup made on purpose");
-            let arming = arming::prove(
+            let (arming, names) = arming::prove(
                 arm,
                 kernel.record.key.as_str(),
                 &run.dir().trial(&id),
@@ -424,6 +441,20 @@ impl<'a> Session<'a> {
             task.finish(arming.to_string());
             run.record_arming(&arming)?;
             records.armings.push(arming);
+            let known = self.kernels.iter_mut().find(|one| one.arm == *arm);
+            known.expect("its kernel was found above").symbols = names;
+        }
+        Ok(())
+    }
+
+    fn prepare_holders(&mut self, run: &Run, qemu: &str) -> Result<()> {
+        let Some(spec) = &self.campaign.holder else {
+            return Ok(());
+        };
+        for one in &mut self.kernels {
+            let holder = Holder::prepare(spec, qemu, run.dir(), &one.symbols)
+                .with_context(|| format!("arm {}", one.arm))?;
+            one.holder = Some(holder);
         }
         Ok(())
     }
@@ -442,6 +473,7 @@ impl<'a> Session<'a> {
             initramfs,
             cmdline: Vec::new(),
             ports: Ports::Files,
+            holder: None,
         }
     }
 
@@ -454,7 +486,10 @@ impl<'a> Session<'a> {
             + 1;
         let id = format!("{number:04}-{arm}");
         let ArmKernel {
-            kernel, symbols, ..
+            kernel,
+            symbols,
+            holder,
+            ..
         } = self.kernel(arm)?;
         let spec = TrialSpec {
             id: id.clone(),
@@ -462,7 +497,10 @@ impl<'a> Session<'a> {
             arm: arm.to_owned(),
             build: kernel.record.key.as_str().to_owned(),
             dir: run.dir().trial(&id),
-            machine: self.machine(&id, kernel, run.dir().initramfs("load")),
+            machine: Machine {
+                holder: holder.as_ref(),
+                ..self.machine(&id, kernel, run.dir().initramfs("load"))
+            },
             symbols,
             signature: &self.campaign.signature,
             policy: &self.campaign.policy,

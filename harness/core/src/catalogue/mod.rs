@@ -4,6 +4,7 @@
 //! Texts come in as strings and problems go out as values; reading files and running tools is the
 //! program's part.
 
+pub mod amplifier;
 pub mod apt_sources;
 pub mod binary;
 pub mod boot_files;
@@ -23,6 +24,7 @@ pub mod rpm_spec;
 pub mod source;
 pub mod toolchain;
 
+pub use amplifier::AmplifierSpec;
 pub use config::{Config, Unheld};
 pub use fragment::Fragment;
 pub use kernel::KernelSpec;
