@@ -196,6 +196,9 @@ pub struct Counters {
     pub swaps: Option<u64>,
     /// Trace event `sched_move_numa`.
     pub moves: Option<u64>,
+    /// Trace event `sched_stick_numa`: a task found no place on its preferred node, or did not get there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sticks: Option<u64>,
     /// `alb_count` over all domains of `/proc/schedstat`, which is `alb_pushed` + `alb_failed`:
     /// side A.
     pub active_balances: Option<u64>,
@@ -221,6 +224,7 @@ impl Counters {
             numa_pages_migrated: grown(self.numa_pages_migrated, earlier.numa_pages_migrated),
             swaps: grown(self.swaps, earlier.swaps),
             moves: grown(self.moves, earlier.moves),
+            sticks: grown(self.sticks, earlier.sticks),
             active_balances: grown(self.active_balances, earlier.active_balances),
             migration_runs: grown(self.migration_runs, earlier.migration_runs),
             amplifier: self

@@ -209,6 +209,7 @@ impl Sources {
             numa_pages_migrated: counters::vmstat(&vmstat, "numa_pages_migrated"),
             swaps: self.events.swaps(),
             moves: self.events.moves(),
+            sticks: self.events.sticks(),
             active_balances: text(&self.schedstat).and_then(|t| counters::active_balances(&t)),
             migration_runs: runs.filter(|_| !self.migration.is_empty()),
             amplifier: amplifier.collect::<BTreeMap<_, _>>(),

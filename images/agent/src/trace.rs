@@ -20,20 +20,21 @@ const BUFFER_KIB: &str = "4";
 type Event = (&'static str, &'static str);
 const SWAPS: Event = ("kv-swap", "sched/sched_swap_numa");
 const MOVES: Event = ("kv-move", "sched/sched_move_numa");
+const STICKS: Event = ("kv-stick", "sched/sched_stick_numa");
 
 /// The events counted, with the statistics files of their instances.
 pub struct EventCounts {
     swaps: Option<Vec<File>>,
     moves: Option<Vec<File>>,
+    sticks: Option<Vec<File>>,
 }
 
 /// Makes the instances and enables the events; says whether any is counted now. An event or a
 /// facility that the kernel lacks is left out.
 pub fn start() -> bool {
-    // Not lazily: one that works must not keep the other from being tried.
-    let swaps = count(SWAPS).is_some();
-    let moves = count(MOVES).is_some();
-    swaps || moves
+    // Not lazily: one that works must not keep the others from being tried.
+    let counted = [SWAPS, MOVES, STICKS].map(|event| count(event).is_some());
+    counted.contains(&true)
 }
 
 impl EventCounts {
@@ -42,6 +43,7 @@ impl EventCounts {
         EventCounts {
             swaps: statistics(SWAPS),
             moves: statistics(MOVES),
+            sticks: statistics(STICKS),
         }
     }
 
@@ -53,6 +55,11 @@ impl EventCounts {
     /// Moves of one task to another node that were tried, since [`start`].
     pub fn moves(&self) -> Option<u64> {
         total(self.moves.as_ref()?)
+    }
+
+    /// Tasks that wanted to another node and stayed, since [`start`]: no place, or the move failed.
+    pub fn sticks(&self) -> Option<u64> {
+        total(self.sticks.as_ref()?)
     }
 }
 
