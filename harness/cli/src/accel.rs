@@ -133,6 +133,7 @@ fn probe_kvm(kernel: &Path, dir: PathBuf) -> Result<Option<Duration>> {
         sched_features: Vec::new(),
         files: Vec::new(),
         hold: Vec::new(),
+        spare_cpus: None,
         task: Task::Hello,
     };
     initramfs::write(&archive, &plan, None)?;

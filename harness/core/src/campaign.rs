@@ -163,6 +163,19 @@ pub struct Tuning {
     /// Like `files`, but written again and again, because the kernel changes them by itself.
     #[serde(default)]
     pub hold: IndexMap<String, Setting>,
+    /// What becomes of the CPUs of the pollers' node on which no poller is; absent: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spare_cpus: Option<SpareCpus>,
+}
+
+/// What is done with CPUs that only help the pollers' CPU out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SpareCpus {
+    /// They are taken offline.
+    Offline,
+    /// The load gets a cpuset without them, with scheduling domains of its own.
+    Apart,
 }
 
 impl Tuning {
@@ -178,6 +191,7 @@ impl Tuning {
                 mine.entry(name.clone()).or_insert_with(|| value.clone());
             }
         }
+        self.spare_cpus = self.spare_cpus.or(other.spare_cpus);
         for feature in &other.sched_features {
             if !self.sched_features.contains(feature) {
                 self.sched_features.push(feature.clone());
@@ -414,6 +428,7 @@ impl Campaign {
             sched_features: self.tuning.sched_features.clone(),
             files: pairs(&self.tuning.files),
             hold: pairs(&self.tuning.hold),
+            spare_cpus: self.tuning.spare_cpus,
             task,
         }
     }

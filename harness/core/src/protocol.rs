@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::campaign::SpareCpus;
 use crate::load::LoadSpec;
 
 /// Version of [`Message`]; the agent names it in [`Message::Hello`].
@@ -39,6 +40,9 @@ pub struct GuestPlan {
     /// kernel changes them by itself, such as `max_newidle_lb_cost`.
     #[serde(default)]
     pub hold: Vec<(String, String)>,
+    /// What becomes of CPUs that the load does not need; only for [`Task::Load`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spare_cpus: Option<SpareCpus>,
     /// What to do once all that is set.
     pub task: Task,
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kverdict_core::load::LoadSpec;
-use kverdict_core::protocol::{AGENT_PORT, GuestPlan, Message, PLAN_PATH, PROTOCOL_VERSION, Task};
+use kverdict_core::protocol::{
+    AGENT_PORT, GuestPlan, Message, NodeInfo, PLAN_PATH, PROTOCOL_VERSION, Task,
+};
 use kverdict_load::memory::interleave;
 
 use crate::collector::Collector;
@@ -14,6 +16,7 @@ use crate::heartbeat;
 use crate::pace::uptime_ms;
 use crate::port::Port;
 use crate::settings::{self, Keeper};
+use crate::spare_cpus::{self, Cpuset};
 use crate::topology::{self, Misfit};
 use crate::{detectors, mounts, power, shell, trace};
 
@@ -92,6 +95,9 @@ fn run(port: &Arc<Port>) -> Result<Option<Message>, Stop> {
     for tuned in settings::apply(&plan) {
         port.send(&tuned);
     }
+    // A setting may have taken CPUs offline.
+    let mut nodes = topology::nodes();
+    let cpuset = take_spare_cpus_away(port, &plan, &mut nodes);
     topology::check_balancing(&plan.expect).map_err(Stop::Unfit)?;
     port.send(&Message::Armed {
         detectors: detectors::all(),
@@ -120,7 +126,7 @@ fn run(port: &Arc<Port>) -> Result<Option<Message>, Stop> {
         }
         Task::Load { spec, seconds } => {
             let duration = Duration::from_secs(seconds.into());
-            run_load(port, &collector, spec, cpus_of_nodes, duration)?;
+            run_load(port, &collector, spec, cpus_of_nodes, cpuset, duration)?;
             let silent_cpus = pulse.silent_cpus(uptime_ms(), ROLL_CALL_LIMIT);
             port.send(&Message::RollCall { silent_cpus });
             Ok(Some(Message::End {
@@ -135,9 +141,11 @@ fn run_load(
     collector: &Collector,
     spec: LoadSpec,
     nodes: Vec<Vec<u32>>,
+    cpuset: Option<Cpuset>,
     duration: Duration,
 ) -> Result<(), Stop> {
-    let (crew, events) = Crew::start(spec, nodes).map_err(|e| load_failed(format!("{e:#}")))?;
+    let (crew, events) =
+        Crew::start(spec, nodes, cpuset).map_err(|e| load_failed(format!("{e:#}")))?;
     collector.count_packets(crew.board());
     port.send(&Message::LoadStarted {
         uptime_ms: uptime_ms(),
@@ -149,6 +157,15 @@ fn run_load(
         return Err(load_failed(crew.explain(event, &events)));
     }
     Ok(())
+}
+
+fn take_spare_cpus_away(port: &Port, plan: &GuestPlan, nodes: &mut [NodeInfo]) -> Option<Cpuset> {
+    let (Some(how), Task::Load { spec, .. }) = (plan.spare_cpus, &plan.task) else {
+        return None;
+    };
+    let (told, cpuset) = spare_cpus::take_away(how, spec, nodes);
+    port.send(&told);
+    cpuset
 }
 
 fn wait_for_the_host() -> ! {

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
+use crate::spare_cpus::Cpuset;
 use anyhow::{Context, Result, bail};
 use kverdict_core::load::LoadSpec;
 use kverdict_load::board::Board;
@@ -49,7 +50,11 @@ impl Crew {
     ///
     /// # Errors
     /// When one cannot be started, fails, dies or does not get ready in time.
-    pub fn start(spec: LoadSpec, nodes: Vec<Vec<u32>>) -> Result<(Self, Receiver<Event>)> {
+    pub fn start(
+        spec: LoadSpec,
+        nodes: Vec<Vec<u32>>,
+        cpuset: Option<Cpuset>,
+    ) -> Result<(Self, Receiver<Event>)> {
         let board = Board::map(Path::new(BOARD), spec.pollers.count)?;
         let hugepages = reserve_hugepages(&spec);
         let (words, to_agent) = std::io::pipe().context("pipe")?;
@@ -71,6 +76,9 @@ impl Crew {
         for role in roles(&assignment.spec) {
             assignment.role = role;
             let pid = spawn(&assignment, &from_agent, &to_agent)?;
+            if let Some(cpuset) = cpuset {
+                cpuset.admit(pid)?;
+            }
             crew.names.insert(pid, role.name());
             if let Role::Roamer { .. } = role {
                 assignment.roamers.push(pid);

@@ -22,6 +22,7 @@ mod port;
 mod power;
 mod settings;
 mod shell;
+mod spare_cpus;
 mod topology;
 mod trace;
 

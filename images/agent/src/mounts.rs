@@ -4,8 +4,9 @@ use std::ffi::CStr;
 use std::fs;
 use std::path::Path;
 
+use anyhow::{Context, Result};
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
-use rustix::mount::{MountFlags, mount};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 /// One mount. Those not needed are left out silently when the kernel lacks them; what misses
 /// because of that is reported where it is used.
@@ -67,7 +68,7 @@ const SERIAL_MINOR: u32 = 65;
 ///
 /// # Errors
 /// When a file system is missing without which nothing works.
-pub fn all() -> Result<(), String> {
+pub fn all() -> std::result::Result<(), String> {
     let mut result = Ok(());
     for Mount {
         kind,
@@ -94,4 +95,30 @@ pub fn all() -> Result<(), String> {
         );
     }
     result
+}
+
+/// Mounts the cgroups' cpuset controller on `target`, the newer way if the kernel has it there; says
+/// whether that is version 2.
+///
+/// # Errors
+/// When the kernel has neither.
+pub fn cgroups(target: &str) -> Result<bool> {
+    // sysfs has the folder where there are cgroups at all.
+    let plain = None::<&CStr>;
+    if mount("cgroup2", target, "cgroup2", MountFlags::empty(), plain).is_ok() {
+        let controllers = fs::read_to_string(format!("{target}/cgroup.controllers"));
+        if controllers.is_ok_and(|all| all.split_whitespace().any(|one| one == "cpuset")) {
+            return Ok(true);
+        }
+        unmount(target, UnmountFlags::empty()).context("unmount cgroup2")?;
+    }
+    mount(
+        "cgroup",
+        target,
+        "cgroup",
+        MountFlags::empty(),
+        Some(c"cpuset"),
+    )
+    .with_context(|| format!("cpusets on {target}"))?;
+    Ok(false)
 }

@@ -28,7 +28,7 @@ use std::io::{Read, Write};
 use anyhow::{Context, Result};
 
 pub use assignment::{Assignment, Report, Role};
-pub use pollers::hugepages_needed;
+pub use pollers::{hugepages_needed, pinned_to};
 
 /// `argv[0]` of every load process.
 pub const ARGV0: &str = "kverdict-load";

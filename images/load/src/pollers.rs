@@ -27,6 +27,20 @@ fn cpu_of(placement: Placement, index: usize, cpus: &[u32]) -> u32 {
     }
 }
 
+/// The CPUs that the load's pollers are pinned to, out of those of their node.
+pub fn pinned_to(spec: &LoadSpec, cpus: &[u32]) -> Vec<u32> {
+    if cpus.is_empty() {
+        return Vec::new();
+    }
+    let pollers = 0..spec.pollers.count as usize;
+    let mut pinned: Vec<u32> = pollers
+        .map(|index| cpu_of(spec.pollers.placement, index, cpus))
+        .collect();
+    pinned.sort_unstable();
+    pinned.dedup();
+    pinned
+}
+
 /// Prepares all pollers, says so, and polls until a poller fails.
 pub fn run(assignment: &Assignment) -> Result<std::convert::Infallible> {
     let spec = &assignment.spec;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Problems;
 use super::problem::{check_name, parse_checked};
-use crate::campaign::Tuning;
+use crate::campaign::{SpareCpus, Tuning};
 
 /// Settings with a name and a reason, as its YAML file describes them. They are made by the agent, in
 /// every arm alike, and never taken back: the guest ends with its trial.
@@ -63,6 +63,10 @@ impl AmplifierSpec {
             .map(|(name, value)| format!("{name}={value}"))
             .collect();
         settings.extend(tuning.sched_features.iter().cloned());
+        settings.extend(tuning.spare_cpus.map(|spare| match spare {
+            SpareCpus::Offline => "spare CPUs offline".to_owned(),
+            SpareCpus::Apart => "spare CPUs outside the load's cpuset".to_owned(),
+        }));
         settings
     }
 }
