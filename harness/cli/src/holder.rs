@@ -204,7 +204,7 @@ mod tests {
     #[test]
     fn a_comma_in_the_folders_name_is_no_option() {
         let symbols = "cpu_stop_should_run cpu_stopper_thread __switch_to stop_one_cpu_nowait stop_two_cpus \
-                       try_to_wake_up __per_cpu_offset end";
+                       try_to_wake_up irq_enter __per_cpu_offset end";
         let map: String = symbols
             .split(' ')
             .enumerate()

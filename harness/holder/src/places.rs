@@ -22,12 +22,14 @@ pub enum Place {
     QueueTwoWorks,
     /// `try_to_wake_up()`
     WakeUp,
+    /// `irq_enter_rcu()`, before v5.8 `irq_enter()`: an interrupt, which may wake tasks of its own.
+    Interrupt,
     /// `__per_cpu_offset[]`: an element is read to find a CPU's stopper, and says which CPU it is.
     PerCpuOffset,
 }
 
 /// All places, in the order of [`Place`].
-pub const ALL: [Place; 9] = [
+pub const ALL: [Place; 10] = [
     Place::ShouldRun,
     Place::StopperThread,
     Place::SwitchTo,
@@ -36,23 +38,30 @@ pub const ALL: [Place; 9] = [
     Place::StopTwo,
     Place::QueueTwoWorks,
     Place::WakeUp,
+    Place::Interrupt,
     Place::PerCpuOffset,
 ];
 
 impl Place {
-    /// The kernel's name for it, which did not change between v3.10 and v6.12.
-    pub fn symbol(self) -> &'static str {
+    /// The kernel's names for it from v3.10 to v6.12, those of newer kernels first.
+    fn symbols(self) -> &'static [&'static str] {
         match self {
-            Self::ShouldRun => "cpu_stop_should_run",
-            Self::StopperThread => "cpu_stopper_thread",
-            Self::SwitchTo => "__switch_to",
-            Self::StopOneNoWait => "stop_one_cpu_nowait",
-            Self::QueueWork => "cpu_stop_queue_work",
-            Self::StopTwo => "stop_two_cpus",
-            Self::QueueTwoWorks => "cpu_stop_queue_two_works",
-            Self::WakeUp => "try_to_wake_up",
-            Self::PerCpuOffset => "__per_cpu_offset",
+            Self::ShouldRun => &["cpu_stop_should_run"],
+            Self::StopperThread => &["cpu_stopper_thread"],
+            Self::SwitchTo => &["__switch_to"],
+            Self::StopOneNoWait => &["stop_one_cpu_nowait"],
+            Self::QueueWork => &["cpu_stop_queue_work"],
+            Self::StopTwo => &["stop_two_cpus"],
+            Self::QueueTwoWorks => &["cpu_stop_queue_two_works"],
+            Self::WakeUp => &["try_to_wake_up"],
+            Self::Interrupt => &["irq_enter_rcu", "irq_enter"],
+            Self::PerCpuOffset => &["__per_cpu_offset"],
         }
+    }
+
+    /// The first of the names, which also stands for the place in texts.
+    pub fn symbol(self) -> &'static str {
+        self.symbols()[0]
     }
 
     /// Whether a kernel may do without: compilers inline what is called once.
@@ -65,6 +74,7 @@ impl Place {
             | Self::StopOneNoWait
             | Self::StopTwo
             | Self::WakeUp
+            | Self::Interrupt
             | Self::PerCpuOffset => false,
         }
     }
@@ -85,7 +95,7 @@ impl Places {
         let mut found = Vec::new();
         let mut missing = Vec::new();
         for place in ALL {
-            match find(place.symbol()) {
+            match place.symbols().iter().find_map(|name| find(name)) {
                 Some(range) => found.push((place, range)),
                 None if place.may_be_inlined() => {}
                 None => missing.push(place.symbol()),

@@ -192,6 +192,7 @@ unsafe fn watch(holder: &Holder, instruction: *mut Instruction, address: u64) {
         Some(Place::StopOneNoWait) => Some(on_stop_one_nowait),
         Some(Place::StopTwo) => Some(on_stop_two),
         Some(Place::WakeUp) => Some(on_wake_up),
+        Some(Place::Interrupt) => Some(on_interrupt),
         Some(Place::QueueWork | Place::QueueTwoWorks | Place::PerCpuOffset) | None => None,
     };
     let accesses = match holder.places.around(address) {
@@ -203,6 +204,7 @@ unsafe fn watch(holder: &Holder, instruction: *mut Instruction, address: u64) {
             | Place::StopperThread
             | Place::SwitchTo
             | Place::WakeUp
+            | Place::Interrupt
             | Place::PerCpuOffset,
         )
         | None => false,
@@ -271,6 +273,12 @@ extern "C" fn on_stop_two(vcpu: c_uint, _data: *mut c_void) {
 extern "C" fn on_wake_up(vcpu: c_uint, _data: *mut c_void) {
     if let Some((holder, cpu)) = at(vcpu) {
         holder.race.wakes(cpu);
+    }
+}
+
+extern "C" fn on_interrupt(vcpu: c_uint, _data: *mut c_void) {
+    if let Some((holder, cpu)) = at(vcpu) {
+        holder.race.is_interrupted(cpu);
     }
 }
 

@@ -16,9 +16,13 @@
 //!
 //! A waits for nobody unless B waits for it already, so that balances cost the kernel no more than
 //! they do anyway; once migration/A runs, B would not choose A's task for a partner any more.
+//!
+//! Each CPU has room for one request of an active balance (`rq->active_balance`), until its stopper has
+//! seen to it, which a CPU that is held cannot. So a swap is not held while such a request is under way,
+//! and while one is held, other CPUs' migration threads are kept from going to sleep.
 
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32};
 use std::time::{Duration, Instant};
 
 use crate::board::Board;
@@ -30,10 +34,11 @@ const STEP: Duration = Duration::from_micros(50);
 /// A swap is held only where the partner has balanced towards its CPU within so many seconds: holding
 /// a CPU costs load, and elsewhere nobody would come.
 const RECENT_SECONDS: u32 = 60;
-/// Memory accesses of the swap, once it goes on, before a wake-up is its own: calls of the locks'
-/// functions push their return address. Until both locks are taken, an interrupt may wake others.
-const ACCESSES_UNDER_LOCK: u32 = 2;
 const NOBODY: u32 = u32::MAX;
+/// Asks a stopper on the way to sleep.
+const ASLEEP: u8 = 1;
+/// Asks a stopper otherwise, such as for the move of a task.
+const AWAKE: u8 = 2;
 
 /// How long a side waits for the other at most. Zero: it does not wait, and is only counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +55,8 @@ pub struct Race<'a> {
     limits: Limits,
     start: Instant,
     cpus: Vec<Cpu>,
+    /// Swaps that are being held.
+    waiting: AtomicU32,
     /// When CPU A last balanced towards CPU B, in seconds since the start, plus 1; 0: never.
     balanced: Vec<AtomicU32>,
 }
@@ -58,12 +65,16 @@ pub struct Race<'a> {
 struct Cpu {
     /// Its migration thread found nothing to do, and no other task has run since.
     falls_asleep: AtomicBool,
-    /// It is in stop_one_cpu_nowait(), called from there.
-    asks_stopper: AtomicBool,
+    /// It is in stop_one_cpu_nowait(), called from there or elsewhere: [`ASLEEP`], [`AWAKE`] or 0.
+    asks_stopper: AtomicU8,
+    /// Another CPU asked its stopper for something that this has not begun yet.
+    is_asked: AtomicBool,
+    /// Swaps that are held for it.
+    awaited_by: AtomicU32,
     /// It is in stop_two_cpus().
     stops_two: AtomicBool,
-    /// Its accesses to memory in stop_two_cpus() since the swap's partner is known.
-    accesses: AtomicU32,
+    /// It was interrupted, and is not back in one of the functions that it was in.
+    interrupted: AtomicBool,
     /// Partner of its swap, until that has woken the partner's migration thread.
     swap_with: AtomicU32,
     /// The CPU that its migration thread is about to ask, until it has the lock or is gone.
@@ -76,9 +87,11 @@ impl Cpu {
     fn new() -> Self {
         Self {
             falls_asleep: AtomicBool::new(false),
-            asks_stopper: AtomicBool::new(false),
+            asks_stopper: AtomicU8::new(0),
+            is_asked: AtomicBool::new(false),
+            awaited_by: AtomicU32::new(0),
             stops_two: AtomicBool::new(false),
-            accesses: AtomicU32::new(0),
+            interrupted: AtomicBool::new(false),
             swap_with: AtomicU32::new(NOBODY),
             balance_of: AtomicU32::new(NOBODY),
             woke: AtomicBool::new(false),
@@ -94,19 +107,26 @@ impl<'a> Race<'a> {
             limits,
             start: Instant::now(),
             cpus: (0..CPUS).map(|_| Cpu::new()).collect(),
+            waiting: AtomicU32::new(0),
             balanced: (0..CPUS * CPUS).map(|_| AtomicU32::new(0)).collect(),
         }
     }
 
     /// The CPU's migration thread looks for work: without any, it is about to sleep.
     pub fn looks_for_work(&self, cpu: usize) {
-        self.cpus[cpu].falls_asleep.store(true, Relaxed);
         Board::add(&self.board.looks, 1);
+        let in_the_way =
+            || self.waiting.load(SeqCst) > 0 && self.cpus[cpu].awaited_by.load(SeqCst) == 0;
+        if in_the_way() {
+            wait(self.limits.swap, || !in_the_way());
+        }
+        self.cpus[cpu].falls_asleep.store(true, Relaxed);
     }
 
     /// It found some.
     pub fn works(&self, cpu: usize) {
         self.cpus[cpu].falls_asleep.store(false, Relaxed);
+        self.cpus[cpu].is_asked.store(false, SeqCst);
     }
 
     /// The CPU switches to another task.
@@ -118,8 +138,11 @@ impl<'a> Race<'a> {
     /// The CPU is about to ask another one's stopper for an active balance or a migration.
     pub fn asks_stopper(&self, cpu: usize) {
         let cpu = &self.cpus[cpu];
-        cpu.asks_stopper
-            .store(cpu.falls_asleep.load(Relaxed), Relaxed);
+        let how = match cpu.falls_asleep.load(Relaxed) {
+            true => ASLEEP,
+            false => AWAKE,
+        };
+        cpu.asks_stopper.store(how, Relaxed);
     }
 
     /// The CPU begins to swap two tasks.
@@ -130,15 +153,25 @@ impl<'a> Race<'a> {
     /// In one of those functions the CPU accessed memory; `of` is the CPU whose per-CPU offset it read.
     pub fn accessed(&self, cpu: usize, of: Option<usize>) {
         let me = &self.cpus[cpu];
-        me.accesses.fetch_add(1, Relaxed);
+        me.interrupted.store(false, Relaxed);
         let Some(of) = of.filter(|&of| of < CPUS) else {
             return;
         };
-        if me.asks_stopper.swap(false, Relaxed) {
+        let asks = me.asks_stopper.swap(0, Relaxed);
+        if asks == ASLEEP {
             self.balance(cpu, of);
+        }
+        if asks != 0 {
+            self.cpus[of].is_asked.store(true, SeqCst);
         } else if of != cpu && me.stops_two.swap(false, Relaxed) {
             self.swap(cpu, of);
         }
+    }
+
+    /// The CPU is interrupted. A swap that was held mostly is, as soon as it goes on: the ticks of all
+    /// that time are due, and wake others before it takes its locks.
+    pub fn is_interrupted(&self, cpu: usize) {
+        self.cpus[cpu].interrupted.store(true, Relaxed);
     }
 
     /// The CPU wakes a task.
@@ -147,7 +180,7 @@ impl<'a> Race<'a> {
         // A balance that has the lock wakes the stopper.
         me.balance_of.store(NOBODY, SeqCst);
         let partner = me.swap_with.load(SeqCst);
-        if partner == NOBODY || me.accesses.load(Relaxed) < ACCESSES_UNDER_LOCK {
+        if partner == NOBODY || me.interrupted.load(Relaxed) {
             return;
         }
         if self.cpus[partner as usize].balance_of.load(SeqCst) == cpu as u32 {
@@ -178,15 +211,18 @@ impl<'a> Race<'a> {
         Board::add(&self.board.swaps, 1);
         let (me, other) = (&self.cpus[cpu], &self.cpus[with]);
         me.woke.store(false, SeqCst);
-        me.accesses.store(0, Relaxed);
         me.swap_with.store(with as u32, SeqCst);
-        if self.limits.swap.is_zero() || !self.may_come(with, cpu) {
+        let hopeless = me.is_asked.load(SeqCst) || !self.may_come(with, cpu);
+        if self.limits.swap.is_zero() || hopeless {
             return;
         }
         Board::add(&self.board.swaps_held, 1);
+        other.awaited_by.fetch_add(1, SeqCst);
+        self.waiting.fetch_add(1, SeqCst);
         let there = || other.balance_of.load(SeqCst) == cpu as u32;
         let held = wait(self.limits.swap, there);
-        me.accesses.store(0, Relaxed);
+        self.waiting.fetch_sub(1, SeqCst);
+        other.awaited_by.fetch_sub(1, SeqCst);
         Board::add(&self.board.swaps_held_us, held.as_micros() as u64);
     }
 
@@ -260,9 +296,7 @@ mod tests {
     }
 
     fn end_swap(race: &Race<'_>, cpu: usize) {
-        for _ in 0..ACCESSES_UNDER_LOCK {
-            race.accessed(cpu, None);
-        }
+        race.accessed(cpu, None);
         race.wakes(cpu);
     }
 
@@ -273,6 +307,7 @@ mod tests {
         // Or the swap would not be held.
         begin_balance(&race, A, B);
         end_balance(&race, A);
+        race.works(B);
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 begin_swap(&race, B, A);
@@ -303,6 +338,49 @@ mod tests {
     }
 
     #[test]
+    fn a_cpu_that_is_asked_already_is_not_held() {
+        let board = Board::default();
+        let race = race(&board, LONG);
+        begin_balance(&race, A, B);
+        end_balance(&race, A);
+        // B's stopper has not seen to it: no other balance could ask.
+        begin_swap(&race, B, A);
+        end_swap(&race, B);
+        assert_eq!(counts(&board), [1, 1, 0, 0, 0]);
+    }
+
+    #[test]
+    fn others_do_not_fall_asleep_while_a_swap_is_held() {
+        let board = Board::default();
+        let race = race(&board, LONG);
+        let other = AtomicU32::new(0);
+        begin_balance(&race, A, B);
+        end_balance(&race, A);
+        race.works(B);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                begin_swap(&race, B, A);
+                end_swap(&race, B);
+            });
+            while board.swaps_held.load(SeqCst) == 0 {
+                std::thread::yield_now();
+            }
+            scope.spawn(|| {
+                race.looks_for_work(2);
+                other.store(board.meetings.load(SeqCst) as u32 + 1, SeqCst);
+            });
+            while board.looks.load(SeqCst) < 2 {
+                std::thread::yield_now();
+            }
+            assert_eq!(other.load(SeqCst), 0);
+            begin_balance(&race, A, B);
+            end_balance(&race, A);
+        });
+        assert_ne!(other.load(SeqCst), 0);
+        assert_eq!(counts(&board), [2, 1, 1, 1, 1]);
+    }
+
+    #[test]
     fn without_limits_it_only_counts() {
         let board = Board::default();
         let race = race(&board, Duration::ZERO);
@@ -329,8 +407,10 @@ mod tests {
         let board = Board::default();
         let race = race(&board, Duration::ZERO);
         begin_swap(&race, B, A);
-        race.wakes(B);
         begin_balance(&race, A, B);
+        race.is_interrupted(B);
+        race.wakes(B);
+        assert_eq!(board.meetings.load(SeqCst), 0);
         end_swap(&race, B);
         assert_eq!(board.meetings.load(SeqCst), 1);
     }
@@ -363,6 +443,7 @@ mod tests {
         let race = race(&board, Duration::from_millis(2));
         begin_balance(&race, A, B);
         end_balance(&race, A);
+        race.works(B);
         begin_swap(&race, B, A);
         end_swap(&race, B);
         assert_eq!(counts(&board), [1, 1, 0, 0, 1]);
