@@ -456,3 +456,63 @@ fn t12_code_of_every_form_is_understood_however_it_is_compiled() {
         }
     }
 }
+
+/// No amplifier in the kernels: the load brings both sides to the same CPUs, and the holder makes them
+/// meet. The fixed kernel is under the same pressure and survives.
+#[test]
+#[ignore = "builds and boots real kernels"]
+fn t13_kernels_without_amplifier_are_told_apart_by_the_holder() {
+    let run = Verify::unmodified()
+        .replace("min_control_lockups: 3", "min_control_lockups: 1")
+        .replace("load_seconds: 120", "load_seconds: 60")
+        .replace("alpha: 0.01", "alpha: 0.2")
+        .run();
+    assert_eq!(run.code, Some(0), "{}{}", run.stdout, run.stderr);
+    let records = run.records();
+    let of = |arm: &'static str| records.iter().filter(move |one| one["arm"] == arm);
+    for (arm, patches) in [("unfixed", 1), ("fixed", 0)] {
+        let build = of(arm).next().unwrap()["build"].as_str().unwrap();
+        let manifest = run.dir().join("builds").join(build).join("manifest.json");
+        let manifest: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(manifest).unwrap()).unwrap();
+        assert_eq!(manifest["patches"].as_array().unwrap().len(), patches);
+    }
+    let held = |record: &serde_json::Value, what: &str| {
+        record["exposure"]["holder"][what].as_u64().unwrap()
+    };
+    let lockup = of("unfixed").find(|record| record["signature"] == "target");
+    assert_eq!(held(lockup.expect("a lockup"), "meetings"), 1);
+    let survived: Vec<_> = of("fixed")
+        .filter(|record| record["outcome"] == "clean")
+        .collect();
+    assert!(!survived.is_empty());
+    for record in survived {
+        assert!(held(record, "swaps_held") > 0, "{record:#}");
+        let id = record["id"].as_str().unwrap();
+        let seconds = run.trial_file(id, "exposure.jsonl").lines().count();
+        assert!(seconds >= 30, "{id}: {seconds} readings in 60 s");
+    }
+}
+
+/// The two ways to leave the pollers' node no other CPU.
+#[test]
+#[ignore = "boots real kernels"]
+fn t14_spare_cpus_can_be_taken_from_the_load() {
+    for how in ["offline", "apart"] {
+        let run = Verify::unmodified()
+            .without_proof_of_detectors()
+            .replace("tuning:\n", &format!("tuning:\n  spare_cpus: {how}\n"))
+            .replace("load_seconds: 120", "load_seconds: 5")
+            .replace("max_trials_per_arm: 30", "max_trials_per_arm: 1")
+            .run();
+        let fixed = run.records().into_iter().find(|one| one["arm"] == "fixed");
+        let fixed = fixed.expect("a trial of each arm");
+        assert_eq!(fixed["refused_settings"], serde_json::json!([]), "{how}");
+        assert_eq!(fixed["outcome"], "clean", "{how}: {fixed:#}");
+        let agent = run.trial_file(fixed["id"].as_str().unwrap(), "agent.jsonl");
+        assert!(
+            agent.contains(&format!("{how} [4, 5, 6]")),
+            "{how}: {agent}"
+        );
+    }
+}

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 const CAMPAIGN: &str = include_str!("../../../../configs/migrate-swap.yaml");
+const UNMODIFIED: &str = include_str!("../../../../configs/unmodified.yaml");
 
 /// A `kverdict verify` in a folder of its own.
 pub struct Verify {
@@ -33,8 +34,17 @@ pub struct Run {
 
 impl Verify {
     pub fn new() -> Self {
+        Self::of(CAMPAIGN)
+    }
+
+    /// With kernels in which nothing makes the race likely, and the holder outside of them.
+    pub fn unmodified() -> Self {
+        Self::of(UNMODIFIED)
+    }
+
+    fn of(campaign: &str) -> Self {
         Self {
-            campaign: CAMPAIGN.to_owned(),
+            campaign: campaign.to_owned(),
             scratch: tempfile::tempdir().unwrap(),
             written: RefCell::new(false),
             path: None,
