@@ -1,12 +1,15 @@
-//! Finding campaigns: files, or the ones that come with the program.
+//! Finding campaigns, as files or among the ones that come with the program, and holding them against
+//! the catalogue.
 
 use std::fs;
 use std::path::Path;
 
 use anyhow::Result;
 use include_dir::{Dir, include_dir};
-use kverdict_core::campaign::{Campaign, Tuning};
+use kverdict_core::campaign::{Arm, Campaign, Tuning};
 use kverdict_core::catalogue::AmplifierSpec;
+use kverdict_core::catalogue::patch::PatchKind;
+use kverdict_core::yaml::{Problem, Problems};
 
 use crate::catalogue::Catalogue;
 use crate::commands::Usage;
@@ -56,6 +59,12 @@ pub fn load(name: &str) -> Result<Campaign> {
     Ok(Campaign::parse(&format!("configs/{file}"), text)?)
 }
 
+/// Names of the campaigns that come with the program.
+pub fn names() -> Vec<String> {
+    let stem = |file: &include_dir::File<'_>| Some(file.path().file_stem()?.to_str()?.to_owned());
+    EMBEDDED.files().filter_map(stem).collect()
+}
+
 /// Puts into the tuning what the campaign's amplifiers set, and the scheduler features that any arm's
 /// kernel needs: arms have to differ in the fix alone. Gives the amplifiers, for the report.
 ///
@@ -79,8 +88,70 @@ pub fn resolve(campaign: &mut Campaign, catalogue: &Catalogue) -> Result<Vec<Amp
     Ok(amplifiers)
 }
 
-/// Names of the campaigns that come with the program.
-pub fn names() -> Vec<String> {
-    let stem = |file: &include_dir::File<'_>| Some(file.path().file_stem()?.to_str()?.to_owned());
-    EMBEDDED.files().filter_map(stem).collect()
+/// Whether the catalogue has every name of the campaign, before a run is started.
+///
+/// # Errors
+/// All that it does not have, together.
+pub fn check_names(file: &str, campaign: &Campaign, catalogue: &Catalogue) -> Result<()> {
+    let mut problems = Vec::new();
+    for (index, name) in campaign.amplifiers.iter().enumerate() {
+        if let Err(error) = catalogue.amplifier(name) {
+            let field = format!("amplifiers[{index}]");
+            problems.push(Problem::new(field, format!("{error:#}")));
+        }
+    }
+    for (name, arm) in &campaign.arms {
+        let mut found = kernel_problems(arm, catalogue);
+        found.extend(patch_problems(arm, catalogue));
+        problems.extend(found.into_iter().map(|problem| {
+            Problem::new(format!("arms.{name}.{}", problem.field), problem.message)
+        }));
+    }
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(Problems {
+        file: file.to_owned(),
+        problems,
+    }
+    .into())
+}
+
+/// What is wrong with an arm's kernel, with what is asked of it, and with its toolchain.
+fn kernel_problems(arm: &Arm, catalogue: &Catalogue) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    match catalogue.kernel(&arm.kernel) {
+        Err(error) => problems.push(Problem::new("kernel", format!("{error:#}"))),
+        Ok(kernel) => {
+            let tree: Vec<String> = arm.tree.iter().cloned().collect();
+            for (list, asked) in [
+                ("tree", &tree),
+                ("apply", &arm.apply),
+                ("revert", &arm.revert),
+            ] {
+                problems.extend(kernel.refusal(asked).map(|why| Problem::new(list, why)));
+            }
+        }
+    }
+    if let Some(Err(error)) = arm.toolchain.as_ref().map(|name| catalogue.toolchain(name)) {
+        problems.push(Problem::new("toolchain", format!("{error:#}")));
+    }
+    problems
+}
+
+fn patch_problems(arm: &Arm, catalogue: &Catalogue) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (list, patches) in [("apply", &arm.apply), ("revert", &arm.revert)] {
+        for patch in patches {
+            let text = match catalogue.patch(patch) {
+                Err(error) => format!("{error:#}"),
+                Ok(found) if found.kind == Some(PatchKind::Provoke) => format!(
+                    "`{patch}` makes CPUs get stuck on purpose: it proves detectors, and no arm may carry it"
+                ),
+                Ok(_) => continue,
+            };
+            problems.push(Problem::new(list, text));
+        }
+    }
+    problems
 }

@@ -21,6 +21,7 @@ mod qemu;
 mod qmp;
 mod reports;
 mod running;
+mod session;
 mod store;
 mod tail;
 mod trial;

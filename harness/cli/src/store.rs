@@ -169,6 +169,12 @@ pub struct Records {
 }
 
 impl Records {
+    /// Number of the trial to come, from 1.
+    pub fn next_number(&self) -> u32 {
+        let numbers = self.trials.iter().map(|record| record.number);
+        numbers.max().unwrap_or(0) + 1
+    }
+
     /// Whether `build` is the kernel that the arm's records are about.
     ///
     /// # Errors

@@ -1,39 +1,26 @@
 //! `kverdict verify`: build both arms, run trials until the verdict stands, report.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
-use kverdict_core::campaign::{Arm, Campaign};
-use kverdict_core::catalogue::patch::PatchKind;
-use kverdict_core::outside::symbols::Symbols;
-use kverdict_core::protocol;
-use kverdict_core::record::TrialRecord;
+use kverdict_core::campaign::Campaign;
 use kverdict_core::schedule::{self, Next};
 use kverdict_core::verdict;
-use kverdict_core::yaml::{Problem, Problems};
-use serde_json::json;
 
-use crate::accel::{self, Choice};
-use crate::agent_channel::Phase;
-use crate::arming;
 use crate::build::cache::Cache;
-use crate::build::{BuildRequest, Builder, BuiltKernel};
 use crate::campaigns;
 use crate::catalogue::Catalogue;
 use crate::commands::Usage;
 use crate::dependencies;
-use crate::holder::Holder;
-use crate::initramfs;
 use crate::layout::RunDir;
 use crate::process::Interrupted;
-use crate::progress::{Progress, Task};
-use crate::qemu::{Machine, Ports};
+use crate::progress::Progress;
 use crate::reports;
+use crate::session::{Means, Session};
 use crate::store::{self, Host, Manifest, Records, Run};
-use crate::trial::{self, TrialSpec};
 
 /// Arguments of `kverdict verify`.
 #[derive(Debug, Args)]
@@ -96,11 +83,14 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode> {
         run.dir().id(),
         campaign.name
     ));
-    let builder = Builder::new(&catalogue, &cache, &progress);
-    let outcome = Session::prepare(
-        campaign, &builder, args.jobs, &mut run, &records, &progress, &cache,
-    )
-    .and_then(|mut session| session.run(&mut run, &mut records, &manifest.qemu));
+    let means = Means {
+        catalogue: &catalogue,
+        cache: &cache,
+        progress: &progress,
+        qemu: &manifest.qemu,
+        jobs: args.jobs,
+    };
+    let outcome = run_trials(&means, campaign, &mut run, &mut records);
     if let Err(error) = outcome {
         if error.is::<Interrupted>() {
             let dir = run.dir().root().display();
@@ -142,7 +132,7 @@ fn open_run(args: &VerifyArgs, catalogue: &Catalogue) -> Result<(Run, Manifest, 
             .values_mut()
             .for_each(|arm| arm.toolchain = Some(toolchain.clone()));
     }
-    check_names(&args.campaign, &campaign, catalogue)?;
+    campaigns::check_names(&args.campaign, &campaign, catalogue)?;
     let amplifiers = campaigns::resolve(&mut campaign, catalogue)?;
     let manifest = Manifest {
         schema: store::SCHEMA_VERSION,
@@ -185,380 +175,81 @@ fn put_trees(campaign: &mut Campaign, trees: &[(String, PathBuf)]) -> Result<()>
     Ok(())
 }
 
-/// Every name of the campaign that the catalogue does not have, all together and before a run is
-/// started.
-fn check_names(file: &str, campaign: &Campaign, catalogue: &Catalogue) -> Result<()> {
-    let mut problems = Vec::new();
-    for (index, name) in campaign.amplifiers.iter().enumerate() {
-        if let Err(error) = catalogue.amplifier(name) {
-            problems.push(Problem::new(
-                format!("amplifiers[{index}]"),
-                format!("{error:#}"),
-            ));
-        }
-    }
-    for (name, arm) in &campaign.arms {
-        let kernel = catalogue.kernel(&arm.kernel);
-        if let Err(error) = &kernel {
-            problems.push(Problem::new(
-                format!("arms.{name}.kernel"),
-                format!("{error:#}"),
-            ));
-        }
-        let tree: Vec<String> = arm.tree.iter().cloned().collect();
-        for (list, asked) in [
-            ("tree", &tree),
-            ("apply", &arm.apply),
-            ("revert", &arm.revert),
-        ] {
-            if let Some(why) = kernel
-                .as_ref()
-                .ok()
-                .and_then(|kernel| kernel.refusal(asked))
-            {
-                problems.push(Problem::new(format!("arms.{name}.{list}"), why));
+/// Prepares the kernels and runs trials until there is nothing more to run.
+fn run_trials(
+    means: &Means<'_>,
+    campaign: &Campaign,
+    run: &mut Run,
+    records: &mut Records,
+) -> Result<()> {
+    let arms: Vec<&str> = campaign.arms.keys().map(String::as_str).collect();
+    let check = |arm: &str, build: &str| records.check_build(arm, build);
+    let mut session = Session::prepare(means, campaign, &arms, run, &check)?;
+    session.lay_out(campaign, run.dir())?;
+    prove_detectors(&mut session, campaign, run, records)?;
+    let stopped = loop {
+        match schedule::next(campaign, &records.armings, &records.trials) {
+            Next::Decided => return Ok(()),
+            Next::Exhausted => break "the policy's trials are used up",
+            Next::Unproven => {
+                break "no detector is proven to work on every arm; trials would prove nothing";
+            }
+            Next::HostTrouble => {
+                break "the last trials all failed for reasons outside the kernels; giving up";
+            }
+            Next::Trial(arm) => {
+                let record = session.trial(campaign, &arm, records.next_number(), run)?;
+                run.record(&record)?;
+                records.trials.push(record);
+                means.progress.line(outlook(campaign, records));
             }
         }
-        if let Some(Err(error)) = arm.toolchain.as_ref().map(|name| catalogue.toolchain(name)) {
-            problems.push(Problem::new(
-                format!("arms.{name}.toolchain"),
-                format!("{error:#}"),
-            ));
-        }
-        for (list, patches) in [("apply", &arm.apply), ("revert", &arm.revert)] {
-            for patch in patches {
-                let text = match catalogue.patch(patch) {
-                    Err(error) => format!("{error:#}"),
-                    Ok(found) if found.kind == Some(PatchKind::Provoke) => format!(
-                        "`{patch}` makes CPUs get stuck on purpose: it proves detectors, and no arm may carry it"
-                    ),
-                    Ok(_) => continue,
-                };
-                problems.push(Problem::new(format!("arms.{name}.{list}"), text));
-            }
-        }
-    }
-    if problems.is_empty() {
+    };
+    means.progress.line(stopped);
+    Ok(())
+}
+
+/// A silent guest proves nothing unless something would have spoken: each arm's kernel is locked up
+/// once on purpose.
+fn prove_detectors(
+    session: &mut Session<'_>,
+    campaign: &Campaign,
+    run: &mut Run,
+    records: &mut Records,
+) -> Result<()> {
+    if !campaign.policy.prove_detectors {
         return Ok(());
     }
-    Err(Problems {
-        file: file.to_owned(),
-        problems,
-    }
-    .into())
-}
-
-/// Builds an arm's kernel and keeps its papers with the run.
-fn build(
-    builder: &Builder<'_>,
-    name: &str,
-    arm: &Arm,
-    jobs: Option<usize>,
-    run: &mut Run,
-    progress: &Progress,
-) -> Result<BuiltKernel> {
-    let request = BuildRequest {
-        kernel: arm.kernel.clone(),
-        tree: arm.tree.as_ref().map(PathBuf::from),
-        toolchain: arm.toolchain.clone(),
-        revert: arm.revert.clone(),
-        apply: arm.apply.clone(),
-        jobs,
-        ..BuildRequest::default()
-    };
-    let kernel = builder
-        .build(&request)
-        .with_context(|| format!("arm {name}"))?;
-    let record = &kernel.record;
-    let how = if kernel.from_cache {
-        "from the cache".to_owned()
-    } else if record.compiler.is_none() {
-        format!("taken as it is in {:.1} s", kernel.seconds)
-    } else {
-        format!(
-            "built in {:.1} s, {} objects compiled, {} reused",
-            kernel.seconds, record.objects_compiled, record.objects_reused
-        )
-    };
-    progress.line(format!(
-        "arm {name}: {} {}, {how}",
-        record.release, record.key
-    ));
-    run.event("built", json!({"arm": name, "kernel": record, "seconds": kernel.seconds, "from_cache": kernel.from_cache}));
-    keep_papers(&kernel, &run.dir().build(record.key.as_str()))?;
-    Ok(kernel)
-}
-
-/// Manifest, config, symbols and log of a kernel, so that a run can be read without the cache.
-fn keep_papers(kernel: &BuiltKernel, dir: &Path) -> Result<()> {
-    store::replace(
-        &dir.join("manifest.json"),
-        &serde_json::to_vec_pretty(&kernel.record)?,
-    )?;
-    for (from, name) in kernel.papers() {
-        let content = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
-        store::replace(&dir.join(name), &content)?;
+    for arm in campaign.arms.keys() {
+        let proven = records.armings.iter().any(|arming| arming.arm == *arm);
+        if proven && !session.lacks_names(campaign, arm)? {
+            continue;
+        }
+        let arming = session.prove_detectors(campaign, arm, run.dir())?;
+        run.record_arming(&arming)?;
+        records.armings.push(arming);
     }
     Ok(())
 }
 
-/// Names of a kernel's functions and variables. A kernel that came without a System.map is asked for
-/// its own once it runs.
-fn symbols(kernel: &BuiltKernel) -> Result<Symbols> {
-    let Some(path) = &kernel.system_map else {
-        return Ok(Symbols::default());
-    };
-    let text =
-        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Symbols::from_system_map(&text).with_context(|| path.display().to_string())
-}
-
-/// An arm's kernel, with the names in it.
-struct ArmKernel {
-    arm: String,
-    kernel: BuiltKernel,
-    symbols: Symbols,
-    /// For campaigns that hold windows open.
-    holder: Option<Holder>,
-}
-
-/// What all trials of a run share.
-struct Session<'a> {
-    campaign: &'a Campaign,
-    progress: &'a Progress,
-    kernels: Vec<ArmKernel>,
-    acceleration: Choice,
-}
-
-impl<'a> Session<'a> {
-    fn prepare(
-        campaign: &'a Campaign,
-        builder: &Builder<'_>,
-        jobs: Option<usize>,
-        run: &mut Run,
-        records: &Records,
-        progress: &'a Progress,
-        cache: &Cache,
-    ) -> Result<Self> {
-        let mut kernels = Vec::new();
-        for (name, arm) in &campaign.arms {
-            let kernel = build(builder, name, arm, jobs, run, progress)?;
-            records.check_build(name, kernel.record.key.as_str())?;
-            kernels.push(ArmKernel {
-                arm: name.clone(),
-                symbols: symbols(&kernel)?,
-                kernel,
-                holder: None,
-            });
-        }
-        initramfs::write(&run.dir().initramfs("load"), &campaign.load_plan(), None)?;
-        let idle = campaign.guest_plan(protocol::Task::Idle);
-        initramfs::write(&run.dir().initramfs("idle"), &idle, None)?;
-        let first = kernels.first().context("a campaign has arms")?;
-        let acceleration = if campaign.holder.is_some() {
-            Choice::tcg("the holder needs it")
-        } else {
-            accel::choose(
-                campaign.guest.accelerator,
-                &first.kernel.bzimage,
-                &cache.kvm_probe(),
-            )?
-        };
-        progress.line(format!(
-            "accelerator: {} ({})",
-            acceleration.acceleration, acceleration.why
-        ));
-        run.event(
-            "accelerator",
-            json!({"is": acceleration.acceleration, "why": acceleration.why}),
-        );
-        Ok(Self {
-            campaign,
-            progress,
-            kernels,
-            acceleration,
+/// Where the campaign stands, in a line.
+fn outlook(campaign: &Campaign, records: &Records) -> String {
+    let verdict = verdict::judge(campaign, &records.armings, &records.trials);
+    let arms: Vec<String> = verdict
+        .arms
+        .iter()
+        .map(|arm| {
+            format!(
+                "{} {}/{} locked up in {:.1} min",
+                arm.arm, arm.target_lockups, arm.trials, arm.exposed_minutes
+            )
         })
-    }
-
-    fn run(&mut self, run: &mut Run, records: &mut Records, qemu: &str) -> Result<()> {
-        self.prove_detectors(run, records)?;
-        self.prepare_holders(run, qemu)?;
-        loop {
-            match schedule::next(self.campaign, &records.armings, &records.trials) {
-                Next::Decided => return Ok(()),
-                Next::Exhausted => {
-                    self.progress.line("the policy's trials are used up");
-                    return Ok(());
-                }
-                Next::Unproven => {
-                    self.progress.line(
-                        "no detector is proven to work on every arm; trials would prove nothing",
-                    );
-                    return Ok(());
-                }
-                Next::HostTrouble => {
-                    self.progress.line(
-                        "the last trials all failed for reasons outside the kernels; giving up",
-                    );
-                    return Ok(());
-                }
-                Next::Trial(arm) => {
-                    let record = self.run_trial(&arm, run, &records.trials)?;
-                    run.record(&record)?;
-                    records.trials.push(record);
-                    self.progress.line(self.outlook(records));
-                }
-            }
-        }
-    }
-
-    /// A silent guest proves nothing unless something would have spoken: each arm's kernel is locked
-    /// up once on purpose.
-    fn prove_detectors(&mut self, run: &mut Run, records: &mut Records) -> Result<()> {
-        if !self.campaign.policy.prove_detectors {
-            return Ok(());
-        }
-        for arm in self.campaign.arms.keys() {
-            let ArmKernel {
-                kernel, symbols, ..
-            } = self.kernel(arm)?;
-            // A kernel without System.map is asked for its names again when a run is resumed.
-            let nameless = self.campaign.holder.is_some() && symbols.is_empty();
-            if !nameless && records.armings.iter().any(|arming| arming.arm == *arm) {
-                continue;
-            }
-            let id = format!("0000-{arm}");
-            let task = self.progress.task(format!("detectors {arm}"), 0);
-            task.set(0, "a lockup made on purpose");
-            let (arming, names) = arming::prove(
-                arm,
-                kernel.record.key.as_str(),
-                &run.dir().trial(&id),
-                &self.machine(&id, kernel, run.dir().initramfs("idle")),
-                symbols,
-                &self.campaign.policy,
-            )?;
-            task.finish(arming.to_string());
-            run.record_arming(&arming)?;
-            records.armings.push(arming);
-            let known = self.kernels.iter_mut().find(|one| one.arm == *arm);
-            known.expect("its kernel was found above").symbols = names;
-        }
-        Ok(())
-    }
-
-    fn prepare_holders(&mut self, run: &Run, qemu: &str) -> Result<()> {
-        let Some(spec) = &self.campaign.holder else {
-            return Ok(());
-        };
-        for one in &mut self.kernels {
-            let holder = Holder::prepare(spec, qemu, run.dir(), &one.symbols)
-                .with_context(|| format!("arm {}", one.arm))?;
-            one.holder = Some(holder);
-        }
-        Ok(())
-    }
-
-    fn kernel(&self, arm: &str) -> Result<&ArmKernel> {
-        let found = self.kernels.iter().find(|one| one.arm == arm);
-        found.context("the scheduler names arms of the campaign")
-    }
-
-    fn machine<'b>(&'b self, id: &'b str, kernel: &BuiltKernel, initramfs: PathBuf) -> Machine<'b> {
-        Machine {
-            name: id,
-            guest: &self.campaign.guest,
-            acceleration: self.acceleration.acceleration,
-            kernel: kernel.bzimage.clone(),
-            initramfs,
-            cmdline: Vec::new(),
-            ports: Ports::Files,
-            holder: None,
-        }
-    }
-
-    fn run_trial(&self, arm: &str, run: &mut Run, records: &[TrialRecord]) -> Result<TrialRecord> {
-        let number = records
-            .iter()
-            .map(|record| record.number)
-            .max()
-            .unwrap_or(0)
-            + 1;
-        let id = format!("{number:04}-{arm}");
-        let ArmKernel {
-            kernel,
-            symbols,
-            holder,
-            ..
-        } = self.kernel(arm)?;
-        let spec = TrialSpec {
-            id: id.clone(),
-            number,
-            arm: arm.to_owned(),
-            build: kernel.record.key.as_str().to_owned(),
-            dir: run.dir().trial(&id),
-            machine: Machine {
-                holder: holder.as_ref(),
-                ..self.machine(&id, kernel, run.dir().initramfs("load"))
-            },
-            symbols,
-            signature: &self.campaign.signature,
-            policy: &self.campaign.policy,
-        };
-        run.event("trial-started", json!({"id": id}));
-        let task = self.progress.task(
-            format!("trial {id}"),
-            u64::from(self.campaign.policy.load_seconds),
-        );
-        let record = trial::run(&spec, &mut |standing| show(&task, &standing))?;
-        let standing = record.standing(&self.campaign.policy.min_exposure);
-        task.finish(format!(
-            "{standing} after {:.1} s of load: {}{}",
-            record.exposure.load_ms as f64 / 1000.0,
-            record.outcome,
-            if record.title.is_empty() {
-                String::new()
-            } else {
-                format!(": {}", record.title)
-            },
-        ));
-        run.event(
-            "trial-ended",
-            json!({"id": id, "standing": standing, "outcome": record.outcome}),
-        );
-        Ok(record)
-    }
-
-    /// Where the campaign stands, in a line.
-    fn outlook(&self, records: &Records) -> String {
-        let verdict = verdict::judge(self.campaign, &records.armings, &records.trials);
-        let arms: Vec<String> = verdict
-            .arms
-            .iter()
-            .map(|arm| {
-                format!(
-                    "{} {}/{} locked up in {:.1} min",
-                    arm.arm, arm.target_lockups, arm.trials, arm.exposed_minutes
-                )
-            })
-            .collect();
-        let needed = verdict
-            .still_needed
-            .and_then(|needed| needed.subject_minutes);
-        let rest = needed.map_or(String::new(), |minutes| {
-            format!("; {minutes:.1} min of survival to go")
-        });
-        format!("  {}; luck {:.2e}{rest}", arms.join(", "), verdict.luck)
-    }
-}
-
-fn show(task: &Task<'_>, standing: &trial::Standing<'_>) {
-    let text = match standing.phase {
-        Phase::Booting => "booting",
-        Phase::SettingUp | Phase::Armed => "setting up",
-        Phase::Loading => "under load",
-        Phase::Ended => "shutting down",
-        Phase::Unfit(_) | Phase::LoadFailed(_) => "failed",
-    };
-    task.set(standing.load_seconds, text);
+        .collect();
+    let needed = verdict
+        .still_needed
+        .and_then(|needed| needed.subject_minutes);
+    let rest = needed.map_or(String::new(), |minutes| {
+        format!("; {minutes:.1} min of survival to go")
+    });
+    format!("  {}; luck {:.2e}{rest}", arms.join(", "), verdict.luck)
 }

@@ -1,0 +1,318 @@
+//! What the trials of a run share: kernels, the accelerator, and the way one trial is made.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use kverdict_core::arming::Arming;
+use kverdict_core::campaign::{Arm, Campaign};
+use kverdict_core::outside::symbols::Symbols;
+use kverdict_core::protocol;
+use kverdict_core::record::TrialRecord;
+use serde_json::json;
+
+use crate::accel::{self, Choice};
+use crate::agent_channel::Phase;
+use crate::arming;
+use crate::build::cache::Cache;
+use crate::build::{BuildRequest, Builder, BuiltKernel};
+use crate::catalogue::Catalogue;
+use crate::holder::Holder;
+use crate::initramfs;
+use crate::layout::RunDir;
+use crate::progress::{Progress, Task};
+use crate::qemu::{Machine, Ports};
+use crate::store::{self, Run};
+use crate::trial::{self, TrialSpec};
+
+/// Guests that run the campaign's load.
+const LOAD: &str = "load";
+/// Guests that do nothing, to be locked up on purpose.
+const IDLE: &str = "idle";
+
+/// What a session gets its kernels with.
+#[derive(Debug, Clone, Copy)]
+pub struct Means<'a> {
+    /// Kernels and patches.
+    pub catalogue: &'a Catalogue,
+    /// Built kernels.
+    pub cache: &'a Cache,
+    /// Where to say what happens.
+    pub progress: &'a Progress,
+    /// QEMU's version line.
+    pub qemu: &'a str,
+    /// Parallel compile jobs; absent: one per processor.
+    pub jobs: Option<usize>,
+}
+
+/// An arm's kernel, with the names in it.
+#[derive(Debug)]
+struct ArmKernel {
+    arm: String,
+    kernel: BuiltKernel,
+    symbols: Symbols,
+}
+
+/// Kernels that are ready to boot, and how their guests run.
+#[derive(Debug)]
+pub struct Session<'a> {
+    progress: &'a Progress,
+    qemu: &'a str,
+    kernels: Vec<ArmKernel>,
+    acceleration: Choice,
+}
+
+impl<'a> Session<'a> {
+    /// Builds the kernels of `arms` and chooses the accelerator. `check` is asked about each arm's build
+    /// as soon as its key is known.
+    ///
+    /// # Errors
+    /// When a kernel cannot be built, `check` refuses it, or the host fails.
+    pub fn prepare(
+        means: &Means<'a>,
+        campaign: &Campaign,
+        arms: &[&str],
+        run: &mut Run,
+        check: &dyn Fn(&str, &str) -> Result<()>,
+    ) -> Result<Self> {
+        let mut kernels = Vec::new();
+        for name in arms {
+            let arm = campaign.arms.get(*name);
+            let arm = arm.with_context(|| format!("the campaign has no arm `{name}`"))?;
+            let kernel = build(means, name, arm, run)?;
+            check(name, kernel.record.key.as_str())?;
+            kernels.push(ArmKernel {
+                arm: (*name).to_owned(),
+                symbols: symbols(&kernel)?,
+                kernel,
+            });
+        }
+        let first = kernels.first().context("a session has arms")?;
+        let acceleration = if campaign.holder.is_some() {
+            Choice::tcg("the holder needs it")
+        } else {
+            accel::choose(
+                campaign.guest.accelerator,
+                &first.kernel.bzimage,
+                &means.cache.kvm_probe(),
+            )?
+        };
+        means.progress.line(format!(
+            "accelerator: {} ({})",
+            acceleration.acceleration, acceleration.why
+        ));
+        run.event(
+            "accelerator",
+            json!({"is": acceleration.acceleration, "why": acceleration.why}),
+        );
+        Ok(Self {
+            progress: means.progress,
+            qemu: means.qemu,
+            kernels,
+            acceleration,
+        })
+    }
+
+    /// Writes what this campaign's guests boot. To be done before its first trial, and again for each
+    /// trial of another campaign.
+    ///
+    /// # Errors
+    /// When the run's folder cannot be written.
+    pub fn lay_out(&self, campaign: &Campaign, run: &RunDir) -> Result<()> {
+        initramfs::write(&run.initramfs(LOAD), &campaign.load_plan(), None)?;
+        let idle = campaign.guest_plan(protocol::Task::Idle);
+        initramfs::write(&run.initramfs(IDLE), &idle, None)
+    }
+
+    /// Runs one trial of an arm, which is not recorded yet.
+    ///
+    /// # Errors
+    /// Trouble of the host, or an interrupt; whatever the guest does is an outcome.
+    pub fn trial(
+        &self,
+        campaign: &Campaign,
+        arm: &str,
+        number: u32,
+        run: &mut Run,
+    ) -> Result<TrialRecord> {
+        let id = format!("{number:04}-{arm}");
+        let ArmKernel {
+            kernel, symbols, ..
+        } = self.kernel(arm)?;
+        // Of each trial's own campaign, because holds may differ between trials.
+        let holder = campaign.holder.as_ref();
+        let holder = holder
+            .map(|spec| Holder::prepare(spec, self.qemu, run.dir(), symbols))
+            .transpose()
+            .with_context(|| format!("arm {arm}"))?;
+        let spec = TrialSpec {
+            id: id.clone(),
+            number,
+            arm: arm.to_owned(),
+            build: kernel.record.key.as_str().to_owned(),
+            dir: run.dir().trial(&id),
+            machine: Machine {
+                holder: holder.as_ref(),
+                ..self.machine(campaign, &id, kernel, run.dir().initramfs(LOAD))
+            },
+            symbols,
+            signature: &campaign.signature,
+            policy: &campaign.policy,
+        };
+        run.event("trial-started", json!({"id": id}));
+        let task = self.progress.task(
+            format!("trial {id}"),
+            u64::from(campaign.policy.load_seconds),
+        );
+        let record = trial::run(&spec, &mut |standing| show(&task, &standing))?;
+        let standing = record.standing(&campaign.policy.min_exposure);
+        task.finish(format!(
+            "{standing} after {:.1} s of load: {}{}",
+            record.exposure.load_ms as f64 / 1000.0,
+            record.outcome,
+            if record.title.is_empty() {
+                String::new()
+            } else {
+                format!(": {}", record.title)
+            },
+        ));
+        run.event(
+            "trial-ended",
+            json!({"id": id, "standing": standing, "outcome": record.outcome}),
+        );
+        Ok(record)
+    }
+
+    /// Whether a campaign needs names of an arm's kernel that are not known: it came without a
+    /// System.map, and has to be asked for them by [`Session::prove_detectors`].
+    ///
+    /// # Errors
+    /// When the session has no such arm.
+    pub fn lacks_names(&self, campaign: &Campaign, arm: &str) -> Result<bool> {
+        Ok(campaign.holder.is_some() && self.kernel(arm)?.symbols.is_empty())
+    }
+
+    /// Locks an arm's kernel up on purpose, to see which detectors notice. Its names are known then.
+    ///
+    /// # Errors
+    /// As [`Session::trial`].
+    pub fn prove_detectors(
+        &mut self,
+        campaign: &Campaign,
+        arm: &str,
+        run: &RunDir,
+    ) -> Result<Arming> {
+        let id = format!("0000-{arm}");
+        let ArmKernel {
+            kernel, symbols, ..
+        } = self.kernel(arm)?;
+        let task = self.progress.task(format!("detectors {arm}"), 0);
+        task.set(0, "a lockup made on purpose");
+        let (arming, names) = arming::prove(
+            arm,
+            kernel.record.key.as_str(),
+            &run.trial(&id),
+            &self.machine(campaign, &id, kernel, run.initramfs(IDLE)),
+            symbols,
+            &campaign.policy,
+        )?;
+        task.finish(arming.to_string());
+        if let Some(one) = self.kernels.iter_mut().find(|one| one.arm == arm) {
+            one.symbols = names;
+        }
+        Ok(arming)
+    }
+
+    fn kernel(&self, arm: &str) -> Result<&ArmKernel> {
+        let found = self.kernels.iter().find(|one| one.arm == arm);
+        found.with_context(|| format!("the session has no kernel of arm `{arm}`"))
+    }
+
+    fn machine<'b>(
+        &self,
+        campaign: &'b Campaign,
+        id: &'b str,
+        kernel: &BuiltKernel,
+        initramfs: PathBuf,
+    ) -> Machine<'b> {
+        Machine {
+            name: id,
+            guest: &campaign.guest,
+            acceleration: self.acceleration.acceleration,
+            kernel: kernel.bzimage.clone(),
+            initramfs,
+            cmdline: Vec::new(),
+            ports: Ports::Files,
+            holder: None,
+        }
+    }
+}
+
+/// Builds an arm's kernel and keeps its papers with the run.
+fn build(means: &Means<'_>, name: &str, arm: &Arm, run: &mut Run) -> Result<BuiltKernel> {
+    let request = BuildRequest {
+        kernel: arm.kernel.clone(),
+        tree: arm.tree.as_ref().map(PathBuf::from),
+        toolchain: arm.toolchain.clone(),
+        revert: arm.revert.clone(),
+        apply: arm.apply.clone(),
+        jobs: means.jobs,
+        ..BuildRequest::default()
+    };
+    let kernel = Builder::new(means.catalogue, means.cache, means.progress)
+        .build(&request)
+        .with_context(|| format!("arm {name}"))?;
+    let record = &kernel.record;
+    let how = if kernel.from_cache {
+        "from the cache".to_owned()
+    } else if record.compiler.is_none() {
+        format!("taken as it is in {:.1} s", kernel.seconds)
+    } else {
+        format!(
+            "built in {:.1} s, {} objects compiled, {} reused",
+            kernel.seconds, record.objects_compiled, record.objects_reused
+        )
+    };
+    means.progress.line(format!(
+        "arm {name}: {} {}, {how}",
+        record.release, record.key
+    ));
+    run.event("built", json!({"arm": name, "kernel": record, "seconds": kernel.seconds, "from_cache": kernel.from_cache}));
+    keep_papers(&kernel, &run.dir().build(record.key.as_str()))?;
+    Ok(kernel)
+}
+
+/// Manifest, config, symbols and log of a kernel, so that a run can be read without the cache.
+fn keep_papers(kernel: &BuiltKernel, dir: &Path) -> Result<()> {
+    store::replace(
+        &dir.join("manifest.json"),
+        &serde_json::to_vec_pretty(&kernel.record)?,
+    )?;
+    for (from, name) in kernel.papers() {
+        let content = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+        store::replace(&dir.join(name), &content)?;
+    }
+    Ok(())
+}
+
+/// Names of a kernel's functions and variables. A kernel that came without a System.map is asked for
+/// its own once it runs.
+fn symbols(kernel: &BuiltKernel) -> Result<Symbols> {
+    let Some(path) = &kernel.system_map else {
+        return Ok(Symbols::default());
+    };
+    let text =
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Symbols::from_system_map(&text).with_context(|| path.display().to_string())
+}
+
+fn show(task: &Task<'_>, standing: &trial::Standing<'_>) {
+    let text = match standing.phase {
+        Phase::Booting => "booting",
+        Phase::SettingUp | Phase::Armed => "setting up",
+        Phase::Loading => "under load",
+        Phase::Ended => "shutting down",
+        Phase::Unfit(_) | Phase::LoadFailed(_) => "failed",
+    };
+    task.set(standing.load_seconds, text);
+}
