@@ -10,7 +10,10 @@ use std::process::Command;
 const SOURCE: &str = "../holder/src";
 
 fn main() {
-    println!("cargo::rerun-if-changed={SOURCE}");
+    // What include_dir! embeds: it does not notice a new file by itself.
+    for source in [SOURCE, "../../kernels", "../../configs"] {
+        println!("cargo::rerun-if-changed={source}");
+    }
     let variable = |name: &str| env::var(name).unwrap_or_else(|_| panic!("cargo sets {name}"));
     let status = Command::new(variable("RUSTC"))
         .arg(format!("{SOURCE}/lib.rs"))

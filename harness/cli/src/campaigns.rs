@@ -1,11 +1,8 @@
-//! Finding campaigns, as files or among the ones that come with the program, and holding them against
-//! the catalogue.
+//! Loading campaigns, and holding them against the catalogue.
 
 use std::fs;
-use std::path::Path;
 
 use anyhow::Result;
-use include_dir::{Dir, include_dir};
 use kverdict_core::campaign::{Arm, Campaign, Tuning};
 use kverdict_core::catalogue::AmplifierSpec;
 use kverdict_core::catalogue::patch::PatchKind;
@@ -13,8 +10,7 @@ use kverdict_core::yaml::{Problem, Problems};
 
 use crate::catalogue::Catalogue;
 use crate::commands::Usage;
-
-static EMBEDDED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../configs");
+use crate::configs::{self, Kind};
 
 /// The campaign that `verify` runs when none is named.
 pub const DEFAULT: &str = "migrate-swap";
@@ -25,44 +21,20 @@ pub const DEFAULT: &str = "migrate-swap";
 /// # Errors
 /// A missing file, or everything that is wrong in it.
 pub fn load(name: &str) -> Result<Campaign> {
-    let is_path = name.contains('/') || name.ends_with(".yaml") || name.ends_with(".yml");
-    if is_path {
-        let text = fs::read_to_string(Path::new(name))
-            .map_err(|error| Usage(format!("cannot read the campaign {name}: {error}")))?;
-        let mut campaign = Campaign::parse(name, &text)?;
-        let folder = Path::new(name).parent().unwrap_or(Path::new("."));
-        for tree in campaign
-            .arms
-            .values_mut()
-            .filter_map(|arm| arm.tree.as_mut())
-        {
-            let path = folder.join(&tree);
-            // Whole, so that a run can be gone on with from another folder.
-            let whole = fs::canonicalize(&path).map_err(|error| {
-                Usage(format!("{name}: arms: tree: {}: {error}", path.display()))
-            })?;
-            *tree = whole.display().to_string();
-        }
+    let config = configs::find(Kind::Campaign, name)?;
+    let mut campaign = Campaign::parse(&config.file, &config.text)?;
+    let Some(folder) = config.folder else {
         return Ok(campaign);
-    }
-    let file = format!("{name}.yaml");
-    let Some(text) = EMBEDDED
-        .get_file(&file)
-        .and_then(|file| file.contents_utf8())
-    else {
-        let known = names().join(", ");
-        let text = format!(
-            "no campaign `{name}` comes with kverdict; there are: {known}. A file is named by its path"
-        );
-        return Err(Usage(text).into());
     };
-    Ok(Campaign::parse(&format!("configs/{file}"), text)?)
-}
-
-/// Names of the campaigns that come with the program.
-pub fn names() -> Vec<String> {
-    let stem = |file: &include_dir::File<'_>| Some(file.path().file_stem()?.to_str()?.to_owned());
-    EMBEDDED.files().filter_map(stem).collect()
+    let arms = campaign.arms.values_mut();
+    for tree in arms.filter_map(|arm| arm.tree.as_mut()) {
+        let path = folder.join(&tree);
+        // Whole, so that a run can be gone on with from another folder.
+        let whole = fs::canonicalize(&path)
+            .map_err(|error| Usage(format!("{name}: arms: tree: {}: {error}", path.display())))?;
+        *tree = whole.display().to_string();
+    }
+    Ok(campaign)
 }
 
 /// Puts into the tuning what the campaign's amplifiers set, and the scheduler features that any arm's

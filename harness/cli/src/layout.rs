@@ -37,6 +37,10 @@ impl RunDir {
     pub fn manifest(&self) -> PathBuf {
         self.root.join("run.json")
     }
+    /// What the tune was started with.
+    pub fn tune_manifest(&self) -> PathBuf {
+        self.root.join("tune.json")
+    }
     /// Held by the process that writes into the run.
     pub fn lock(&self) -> PathBuf {
         self.root.join("lock")
@@ -60,6 +64,14 @@ impl RunDir {
     /// The verdict for programs.
     pub fn report_json(&self) -> PathBuf {
         self.root.join("report.json")
+    }
+    /// What a tune found, for people.
+    pub fn tune_text(&self) -> PathBuf {
+        self.root.join("tune.md")
+    }
+    /// The campaign with the best values that a tune found.
+    pub fn tuned(&self) -> PathBuf {
+        self.root.join("tuned.yaml")
     }
     /// Manifest, config and build log of a kernel that the run used.
     pub fn build(&self, key: &str) -> PathBuf {

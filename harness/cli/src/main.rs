@@ -7,6 +7,7 @@ mod build;
 mod campaigns;
 mod catalogue;
 mod commands;
+mod configs;
 mod dependencies;
 mod gdb;
 mod guest_memory;
@@ -25,6 +26,7 @@ mod session;
 mod store;
 mod tail;
 mod trial;
+mod tunes;
 mod vmcore;
 
 use std::process::ExitCode;
@@ -59,6 +61,8 @@ struct Cli {
 enum Command {
     /// Build both arms of a campaign, run trials until the verdict stands, and report
     Verify(Box<commands::verify::VerifyArgs>),
+    /// Search the load under which both sides of the race come together most often
+    Tune(Box<commands::tune::TuneArgs>),
     /// Build one kernel and print where it is
     Build(commands::build::BuildArgs),
     /// Boot one kernel interactively, with a campaign's topology
@@ -101,6 +105,7 @@ fn main() -> ExitCode {
 fn run(command: &Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Verify(args) => commands::verify::run(args),
+        Command::Tune(args) => commands::tune::run(args),
         Command::Build(args) => commands::build::run(args, &Progress::detect()),
         Command::Boot(args) => commands::boot::run(args),
         Command::Classify(args) => commands::classify::run(args),

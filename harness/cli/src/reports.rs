@@ -1,16 +1,22 @@
 //! Writing a run's reports: recomputed from its records whenever asked.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 use kverdict_core::catalogue::patch::PatchKind;
 use kverdict_core::holder::HolderSpec;
 use kverdict_core::record::TrialRecord;
 use kverdict_core::report::{self, Report};
+use kverdict_core::tune::reading::TuneTrial;
+use kverdict_core::tune::report::{self as tune_report, TuneReport};
+use kverdict_core::tune::search::Search;
+use kverdict_core::tune::space::Space;
 use kverdict_core::verdict;
 
 use crate::build::BuildRecord;
 use crate::build::overlay::Direction;
 use crate::layout::RunDir;
-use crate::store::{self, Manifest, Records};
+use crate::store::{self, Manifest, Records, TuneManifest};
 
 /// Judges the records and writes `report.txt` and `report.json`.
 ///
@@ -32,34 +38,51 @@ pub fn write(dir: &RunDir, manifest: &Manifest, records: &Records) -> Result<Rep
     Ok(report)
 }
 
+/// Makes a tune's report and writes `tune.md`, `report.json` and, if there is a best point,
+/// `tuned.yaml`.
+///
+/// # Errors
+/// When the run's folder cannot be written.
+pub fn write_tune(
+    dir: &RunDir,
+    manifest: &TuneManifest,
+    space: &Space,
+    trials: &[TuneTrial],
+    search: &Search,
+) -> Result<TuneReport> {
+    let records: Vec<&TrialRecord> = trials.iter().map(|one| &one.trial).collect();
+    let mut environment = vec![("run".to_owned(), dir.id())];
+    environment.extend(manifest.start.lines());
+    environment.push(accelerator(&records));
+    environment.extend(kernels(dir, &records));
+    let report = tune_report::report(
+        &dir.id(),
+        &manifest.spec,
+        &manifest.campaign,
+        space,
+        environment,
+        trials,
+        search,
+    );
+    store::replace(&dir.report_json(), &serde_json::to_vec_pretty(&report)?)?;
+    store::replace(&dir.tune_text(), report.to_string().as_bytes())?;
+    if let Some(best) = &search.best {
+        let tuned = report.tuned_yaml(&space.campaign(best)?)?;
+        store::replace(&dir.tuned(), tuned.as_bytes())?;
+    }
+    Ok(report)
+}
+
 fn environment(
     dir: &RunDir,
     manifest: &Manifest,
     records: &[TrialRecord],
 ) -> Vec<(String, String)> {
-    let host = &manifest.host;
-    let campaign = &manifest.campaign;
-    let mut lines = vec![
-        ("run".to_owned(), dir.id()),
-        ("started".to_owned(), manifest.started.clone()),
-        ("command".to_owned(), manifest.argv.join(" ")),
-        ("kverdict".to_owned(), manifest.kverdict.clone()),
-        (
-            "host".to_owned(),
-            format!(
-                "Linux {}, {} cores, {} MiB",
-                host.kernel, host.cores, host.memory_mib
-            ),
-        ),
-        ("QEMU".to_owned(), manifest.qemu.clone()),
-    ];
-    let mut accelerators: Vec<&str> = records
-        .iter()
-        .map(|record| record.accelerator.as_str())
-        .collect();
-    accelerators.dedup();
-    lines.push(("accelerator".to_owned(), accelerators.join(", ")));
-    if let Some(holder) = &campaign.holder {
+    let records: Vec<&TrialRecord> = records.iter().collect();
+    let mut lines = vec![("run".to_owned(), dir.id())];
+    lines.extend(manifest.start.lines());
+    lines.push(accelerator(&records));
+    if let Some(holder) = &manifest.campaign.holder {
         lines.push(("holder".to_owned(), describe_holder(holder)));
     }
     for amplifier in &manifest.amplifiers {
@@ -68,12 +91,28 @@ fn environment(
             format!("{} ({})", amplifier.reason, amplifier.settings().join(", ")),
         ));
     }
-    for name in campaign.arms.keys() {
-        let build = records
-            .iter()
-            .find(|record| record.arm == *name)
-            .map(|record| dir.build(&record.build));
-        if let Some(Ok(Some(record))) = build.map(|dir| BuildRecord::read(&dir)) {
+    lines.extend(kernels(dir, &records));
+    lines
+}
+
+fn accelerator(records: &[&TrialRecord]) -> (String, String) {
+    let mut accelerators: Vec<&str> = records
+        .iter()
+        .map(|record| record.accelerator.as_str())
+        .collect();
+    accelerators.dedup();
+    ("accelerator".to_owned(), accelerators.join(", "))
+}
+
+/// The kernel of each arm that had a trial.
+fn kernels(dir: &RunDir, records: &[&TrialRecord]) -> Vec<(String, String)> {
+    let builds: BTreeMap<&String, &String> = records
+        .iter()
+        .map(|record| (&record.arm, &record.build))
+        .collect();
+    let mut lines = Vec::new();
+    for (name, build) in builds {
+        if let Ok(Some(record)) = BuildRecord::read(&dir.build(build)) {
             lines.push((format!("arm {name}"), describe(&record)));
             lines.extend(compatibility(&record));
         }

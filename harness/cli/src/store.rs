@@ -10,18 +10,47 @@ use kverdict_core::arming::Arming;
 use kverdict_core::campaign::Campaign;
 use kverdict_core::catalogue::AmplifierSpec;
 use kverdict_core::record::TrialRecord;
+use kverdict_core::tune::reading::TuneTrial;
+use kverdict_core::tune::spec::TuneSpec;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::commands::Usage;
+use crate::dependencies;
 use crate::layout::RunDir;
 
-/// Version of [`Manifest`].
+/// Version of [`Manifest`] and [`TuneManifest`].
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// What a run was started with: `run.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Manifest {
+    /// By what, when and where.
+    #[serde(flatten)]
+    pub start: Start,
+    /// The campaign as resolved.
+    pub campaign: Campaign,
+    /// Its run-time amplifiers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub amplifiers: Vec<AmplifierSpec>,
+}
+
+/// What a tune was started with: `tune.json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TuneManifest {
+    /// By what, when and where.
+    #[serde(flatten)]
+    pub start: Start,
+    /// What it has to do.
+    pub spec: TuneSpec,
+    /// The campaign that it starts from.
+    pub campaign: Campaign,
+}
+
+/// By what, when and where a run was started.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Start {
     /// [`SCHEMA_VERSION`].
     pub schema: u32,
     /// kverdict's own version.
@@ -34,11 +63,44 @@ pub struct Manifest {
     pub host: Host,
     /// QEMU's version line.
     pub qemu: String,
-    /// The campaign as resolved.
-    pub campaign: Campaign,
-    /// Its run-time amplifiers.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub amplifiers: Vec<AmplifierSpec>,
+}
+
+impl Start {
+    /// By this process, now and here.
+    ///
+    /// # Errors
+    /// When there is no QEMU.
+    pub fn now() -> Result<Self> {
+        Ok(Self {
+            schema: SCHEMA_VERSION,
+            kverdict: env!("CARGO_PKG_VERSION").to_owned(),
+            argv: std::env::args().collect(),
+            started: now(),
+            host: Host::detect(),
+            qemu: dependencies::qemu_version()?,
+        })
+    }
+
+    /// A name for the run that no other has, with `what` in it.
+    pub fn run_id(&self, what: &str) -> String {
+        let stamp = self.started.replace([':', '-'], "");
+        format!("{stamp}-{what}-{}", std::process::id())
+    }
+
+    /// What reports say about it, as label and value.
+    pub fn lines(&self) -> Vec<(String, String)> {
+        let host = format!(
+            "Linux {}, {} cores, {} MiB",
+            self.host.kernel, self.host.cores, self.host.memory_mib
+        );
+        vec![
+            ("started".to_owned(), self.started.clone()),
+            ("command".to_owned(), self.argv.join(" ")),
+            ("kverdict".to_owned(), self.kverdict.clone()),
+            ("host".to_owned(), host),
+            ("QEMU".to_owned(), self.qemu.clone()),
+        ]
+    }
 }
 
 /// The machine that a run was made on.
@@ -82,20 +144,34 @@ impl Run {
     /// # Errors
     /// When it exists, or cannot be written.
     pub fn create(dir: RunDir, manifest: &Manifest) -> Result<Self> {
+        let path = dir.manifest();
+        Self::begin(dir, &path, manifest)
+    }
+
+    /// Makes the folder of a new tune.
+    ///
+    /// # Errors
+    /// When it exists, or cannot be written.
+    pub fn create_tune(dir: RunDir, manifest: &TuneManifest) -> Result<Self> {
+        let path = dir.tune_manifest();
+        Self::begin(dir, &path, manifest)
+    }
+
+    fn begin(dir: RunDir, path: &Path, manifest: &impl Serialize) -> Result<Self> {
         fs::create_dir_all(dir.root()).with_context(|| {
             format!(
                 "cannot create {}; choose another place with --results",
                 dir.root().display()
             )
         })?;
-        if dir.manifest().exists() {
+        if path.exists() {
             bail!(
                 "{} exists already; continue it with --resume",
                 dir.root().display()
             );
         }
         let run = Self::open(dir)?;
-        replace(&run.dir.manifest(), &serde_json::to_vec_pretty(manifest)?)?;
+        replace(path, &serde_json::to_vec_pretty(manifest)?)?;
         Ok(run)
     }
 
@@ -108,6 +184,17 @@ impl Run {
         drop_torn_line(&dir.trials())?;
         drop_torn_line(&dir.armings())?;
         Ok((Self::open(dir)?, manifest, records))
+    }
+
+    /// Continues a tune: gives what it was started with, and its trials so far.
+    ///
+    /// # Errors
+    /// As [`Run::resume`].
+    pub fn resume_tune(dir: RunDir) -> Result<(Self, TuneManifest, Vec<TuneTrial>)> {
+        let manifest = read_manifest(&dir, &dir.tune_manifest(), |one: &TuneManifest| &one.start)?;
+        let trials = read_lines(&dir.trials())?;
+        drop_torn_line(&dir.trials())?;
+        Ok((Self::open(dir)?, manifest, trials))
     }
 
     fn open(dir: RunDir) -> Result<Self> {
@@ -144,9 +231,21 @@ impl Run {
     /// # Errors
     /// When the disk does not take it; the list is left without a torn line.
     pub fn record(&mut self, record: &TrialRecord) -> Result<()> {
+        self.keep(record, record)
+    }
+
+    /// Stores a finished trial of a tune in the same way.
+    ///
+    /// # Errors
+    /// As [`Run::record`].
+    pub fn record_tune(&mut self, trial: &TuneTrial) -> Result<()> {
+        self.keep(&trial.trial, trial)
+    }
+
+    fn keep(&mut self, record: &TrialRecord, line: &impl Serialize) -> Result<()> {
         let own = self.dir.trial(&record.id).record();
         replace(&own, &serde_json::to_vec_pretty(record)?)?;
-        append(&mut self.trials, &self.dir.trials(), record)
+        append(&mut self.trials, &self.dir.trials(), line)
     }
 
     /// Stores what a lockup made on purpose showed.
@@ -178,19 +277,33 @@ impl Records {
     /// Whether `build` is the kernel that the arm's records are about.
     ///
     /// # Errors
-    /// When it is another one: its source, its toolchain or kverdict itself has changed, and figures of
-    /// two kernels must not be mixed.
+    /// As [`check_build`].
     pub fn check_build(&self, arm: &str, build: &str) -> Result<()> {
-        let of_armings = self.armings.iter().map(|one| (&one.arm, &one.build));
-        let of_trials = self.trials.iter().map(|one| (&one.arm, &one.build));
-        let mut of_arm = of_armings.chain(of_trials).filter(|(of, _)| *of == arm);
-        match of_arm.find(|(_, earlier)| *earlier != build) {
-            None => Ok(()),
-            Some((_, earlier)) => Err(Usage(format!(
-                "the run was begun with build {earlier} of arm {arm}, and what is built now is {build}: the source, the compiler, a patch or kverdict has changed since. Put that back, or start a new run"
-            ))
-            .into()),
-        }
+        let of_armings = self.armings.iter().filter(|one| one.arm == arm);
+        let of_trials = self.trials.iter().filter(|one| one.arm == arm);
+        let earlier = of_armings
+            .map(|one| &one.build)
+            .chain(of_trials.map(|one| &one.build));
+        check_build(arm, build, earlier)
+    }
+}
+
+/// Whether `build` is the kernel that an arm's `earlier` records are about.
+///
+/// # Errors
+/// When it is another one: its source, its toolchain or kverdict itself has changed, and figures of
+/// two kernels must not be mixed.
+pub fn check_build<'a>(
+    arm: &str,
+    build: &str,
+    mut earlier: impl Iterator<Item = &'a String>,
+) -> Result<()> {
+    match earlier.find(|earlier| *earlier != build) {
+        None => Ok(()),
+        Some(earlier) => Err(Usage(format!(
+            "the run was begun with build {earlier} of arm {arm}, and what is built now is {build}: the source, the compiler, a patch or kverdict has changed since. Put that back, or start a new run"
+        ))
+        .into()),
     }
 }
 
@@ -213,23 +326,7 @@ fn append(file: &mut File, path: &Path, record: &impl Serialize) -> Result<()> {
 /// # Errors
 /// When there is no run, or its records are of another version or damaged (names file and line).
 pub fn read(dir: &RunDir) -> Result<(Manifest, Records)> {
-    let path = dir.manifest();
-    let text = fs::read_to_string(&path).map_err(|error| {
-        Usage(format!(
-            "{} is no run: cannot read {}: {error}",
-            dir.root().display(),
-            path.display()
-        ))
-    })?;
-    let manifest: Manifest =
-        serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))?;
-    if manifest.schema != SCHEMA_VERSION {
-        bail!(
-            "{} has schema {}, this kverdict reads {SCHEMA_VERSION}",
-            path.display(),
-            manifest.schema
-        );
-    }
+    let manifest = read_manifest(dir, &dir.manifest(), |one: &Manifest| &one.start)?;
     let records = Records {
         armings: read_lines(&dir.armings())?,
         trials: read_lines(&dir.trials())?,
@@ -237,7 +334,31 @@ pub fn read(dir: &RunDir) -> Result<(Manifest, Records)> {
     Ok((manifest, records))
 }
 
-fn read_lines<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
+fn read_manifest<T: DeserializeOwned>(
+    dir: &RunDir,
+    path: &Path,
+    start: fn(&T) -> &Start,
+) -> Result<T> {
+    let text = fs::read_to_string(path).map_err(|error| {
+        Usage(format!(
+            "{} is no run of this command: cannot read {}: {error}",
+            dir.root().display(),
+            path.display()
+        ))
+    })?;
+    let manifest: T =
+        serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))?;
+    let schema = start(&manifest).schema;
+    if schema != SCHEMA_VERSION {
+        bail!(
+            "{} has schema {schema}, this kverdict reads {SCHEMA_VERSION}",
+            path.display()
+        );
+    }
+    Ok(manifest)
+}
+
+fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),

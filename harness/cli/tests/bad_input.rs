@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 const CAMPAIGN: &str = include_str!("../../../configs/migrate-swap.yaml");
+const TUNE: &str = include_str!("../../../configs/tune/migrate-swap.yaml");
 
 fn kverdict(dir: &Path, args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_kverdict"))
@@ -93,12 +94,122 @@ fn wrong_usage_is_129_and_help_is_0() {
 #[test]
 fn a_folder_that_is_no_run_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    for args in [["report", "."].as_slice(), &["verify", "--resume", "."]] {
+    for args in [
+        ["report", "."].as_slice(),
+        &["verify", "--resume", "."],
+        &["tune", "--resume", "."],
+    ] {
         let output = kverdict(dir.path(), args);
         let text = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(129), "{text}");
         assert!(text.contains("is no run"), "{text}");
     }
+}
+
+/// Runs `kverdict tune` on the tune that comes with kverdict, with text replaced and on that campaign, and
+/// checks that it fails as wrong input without having started a run.
+fn tune_refused(from: &str, to: &str) -> String {
+    assert!(TUNE.contains(from), "{from} is not in the tune");
+    let dir = tempfile::tempdir().unwrap();
+    let specs = dir.path().join("specs");
+    std::fs::create_dir(&specs).unwrap();
+    std::fs::write(specs.join("c.yaml"), CAMPAIGN).unwrap();
+    std::fs::write(specs.join("t.yaml"), TUNE.replace(from, to)).unwrap();
+    let output = kverdict(dir.path(), &["tune", "specs/t.yaml"]);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(129), "{text}");
+    assert!(!dir.path().join("results").exists(), "a run was started");
+    text
+}
+
+#[test]
+fn what_is_wrong_in_a_tune_is_reported_together() {
+    let text = tune_refused(
+        "at: [load, roamers, count]",
+        "where: [load, roamers, count]\n  - at: [load]\n    values: []",
+    );
+    assert!(text.contains("parameters.0.where: unknown key"), "{text}");
+    assert!(text.contains("parameters.0.at: missing"), "{text}");
+    let text = tune_refused("steps: 5, scale: log", "steps: 1, scale: exp");
+    assert!(
+        text.contains("parameters.2.range.steps: 1 is out of range"),
+        "{text}"
+    );
+    assert!(text.contains("parameters.2.range.scale"), "{text}");
+    let text = tune_refused("at: [load, roamers, count]", "at: [arms, fixed]");
+    assert!(text.contains("parameters.0.at: `arms.fixed`"), "{text}");
+}
+
+#[test]
+fn values_that_do_not_fit_the_campaign_are_named_with_their_field() {
+    let text = tune_refused("values: [3, 7, 10]", "values: [3, many, 9000]");
+    assert!(text.contains("specs/t.yaml: 2 problems"), "{text}");
+    assert!(
+        text.contains("load.roamers.count: \"many\" is not a whole number"),
+        "{text}"
+    );
+    assert!(
+        text.contains("load.roamers.count: 9000 is out of range"),
+        "{text}"
+    );
+    let text = tune_refused(
+        "at: [load, shuffler, interval_us]",
+        "at: [load, swappers, hop_us]",
+    );
+    assert!(
+        text.contains("the campaign has no `load.swappers`"),
+        "{text}"
+    );
+    let text = tune_refused(
+        "at: [load, roamers, count]\n    values: [3, 7, 10]",
+        "at: [amplifiers]\n    values: [[fast-numa-scans], [no-such]]",
+    );
+    assert!(
+        text.contains("amplifiers[0]: there is no amplifier `no-such`"),
+        "{text}"
+    );
+    let text = tune_refused("load_seconds: 20", "arm: mended\nload_seconds: 20");
+    assert!(text.contains("arm: no arm of the campaign"), "{text}");
+}
+
+#[test]
+fn a_tunes_campaign_is_found_from_its_folder_and_checked() {
+    let text = tune_refused("campaign: migrate-swap", "campaign: nowhere.yaml");
+    assert!(
+        text.contains("cannot read the campaign specs/nowhere.yaml"),
+        "{text}"
+    );
+    let text = tune_refused("campaign: migrate-swap", "campaign: no-such");
+    assert!(text.contains("no campaign `no-such`"), "{text}");
+    // The one beside it is found, so that only what was made wrong is wrong.
+    let text = tune_refused("campaign: migrate-swap", "arm: mended\ncampaign: c.yaml");
+    assert!(text.contains("specs/t.yaml: 1 problem"), "{text}");
+}
+
+#[test]
+fn a_tune_that_does_not_exist_or_is_not_named_is_wrong_usage() {
+    let dir = tempfile::tempdir().unwrap();
+    let said = |args: &[&str]| {
+        let output = kverdict(dir.path(), args);
+        assert_eq!(output.status.code(), Some(129), "{args:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(said(&["tune"]).contains("SPEC"));
+    assert!(said(&["tune", "no-such"]).contains("there are: migrate-swap"));
+    assert!(said(&["tune", "nowhere/t.yaml"]).contains("cannot read the tune nowhere/t.yaml"));
+    let help = kverdict(dir.path(), &["tune", "--help"]);
+    assert_eq!(help.status.code(), Some(0));
+    assert!(
+        String::from_utf8(help.stdout)
+            .unwrap()
+            .contains("near misses")
+    );
+    let schema = kverdict(dir.path(), &["schema", "tune"]);
+    assert!(
+        String::from_utf8(schema.stdout)
+            .unwrap()
+            .contains("max_trials")
+    );
 }
 
 #[test]

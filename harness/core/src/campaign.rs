@@ -356,7 +356,8 @@ impl Campaign {
         }
     }
 
-    fn problems(&self) -> Vec<Problem> {
+    /// Where the campaign's fields contradict each other, or cannot be what they are.
+    pub fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         for role in [Role::Control, Role::Subject] {
             let count = self.arms.values().filter(|arm| arm.role == role).count();

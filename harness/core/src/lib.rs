@@ -17,5 +17,6 @@ pub mod record;
 pub mod report;
 pub mod schedule;
 pub mod statistics;
+pub mod tune;
 pub mod verdict;
 pub mod yaml;

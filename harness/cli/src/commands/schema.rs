@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use kverdict_core::campaign::Campaign;
+use kverdict_core::tune::spec::TuneSpec;
 
 /// Arguments of `kverdict schema`.
 #[derive(Debug, Args)]
@@ -17,6 +18,8 @@ pub struct SchemaArgs {
 enum Format {
     /// A campaign, as in configs/
     Campaign,
+    /// What a tune has to do, as in configs/tune/
+    Tune,
 }
 
 /// Runs the command.
@@ -26,6 +29,7 @@ enum Format {
 pub fn run(args: &SchemaArgs) -> Result<ExitCode> {
     let schema = match args.format {
         Format::Campaign => schemars::schema_for!(Campaign),
+        Format::Tune => schemars::schema_for!(TuneSpec),
     };
     println!("{}", serde_json::to_string_pretty(&schema)?);
     Ok(ExitCode::SUCCESS)

@@ -13,14 +13,14 @@ use kverdict_core::verdict;
 use crate::build::cache::Cache;
 use crate::campaigns;
 use crate::catalogue::Catalogue;
-use crate::commands::Usage;
+use crate::commands::{TrialArgs, Usage};
 use crate::dependencies;
 use crate::layout::RunDir;
 use crate::process::Interrupted;
 use crate::progress::Progress;
 use crate::reports;
 use crate::session::{Means, Session};
-use crate::store::{self, Host, Manifest, Records, Run};
+use crate::store::{Manifest, Records, Run, Start};
 
 /// Arguments of `kverdict verify`.
 #[derive(Debug, Args)]
@@ -28,9 +28,6 @@ pub struct VerifyArgs {
     /// Campaign: the path of a YAML file, or the name of one that comes with kverdict
     #[arg(default_value = campaigns::DEFAULT)]
     campaign: String,
-    /// Folder for the results of all runs
-    #[arg(long, default_value = "results", value_name = "DIR")]
-    results: PathBuf,
     /// Go on with a run that was interrupted: its folder
     #[arg(long, value_name = "RUN", conflicts_with_all = ["campaign", "kernel"])]
     resume: Option<PathBuf>,
@@ -51,18 +48,8 @@ pub struct VerifyArgs {
     /// Seconds of load in a trial that does not lock up [default: the campaign's load_seconds]
     #[arg(long, value_name = "N", conflicts_with = "resume", value_parser = clap::value_parser!(u32).range(1..=86400))]
     load_seconds: Option<u32>,
-    /// Install missing tools with apt first, after printing the command
-    #[arg(long)]
-    install_deps: bool,
-    /// Print the report as JSON
-    #[arg(long)]
-    json: bool,
-    /// Folder with more kernels, fragments and patches; wins over what is embedded
-    #[arg(long, value_name = "DIR")]
-    catalogue: Vec<PathBuf>,
-    /// Parallel compile jobs [default: number of processors]
-    #[arg(long, short, value_name = "N")]
-    jobs: Option<usize>,
+    #[command(flatten)]
+    common: TrialArgs,
 }
 
 /// Runs the command.
@@ -71,10 +58,10 @@ pub struct VerifyArgs {
 /// Wrong input, trouble of the host, or an interrupt.
 pub fn run(args: &VerifyArgs) -> Result<ExitCode> {
     let progress = Progress::detect();
-    if args.install_deps {
+    if args.common.install_deps {
         dependencies::install_missing(&progress)?;
     }
-    let catalogue = Catalogue::open(&args.catalogue)?;
+    let catalogue = Catalogue::open(&args.common.catalogue)?;
     let cache = Cache::from_environment()?;
     let (mut run, manifest, mut records) = open_run(args, &catalogue)?;
     let campaign = &manifest.campaign;
@@ -87,8 +74,8 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode> {
         catalogue: &catalogue,
         cache: &cache,
         progress: &progress,
-        qemu: &manifest.qemu,
-        jobs: args.jobs,
+        qemu: &manifest.start.qemu,
+        jobs: args.common.jobs,
     };
     let outcome = run_trials(&means, campaign, &mut run, &mut records);
     if let Err(error) = outcome {
@@ -102,7 +89,7 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode> {
         return Err(error);
     }
     let report = reports::write(run.dir(), &manifest, &records)?;
-    if args.json {
+    if args.common.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
         println!("{report}");
@@ -134,19 +121,14 @@ fn open_run(args: &VerifyArgs, catalogue: &Catalogue) -> Result<(Run, Manifest, 
     }
     campaigns::check_names(&args.campaign, &campaign, catalogue)?;
     let amplifiers = campaigns::resolve(&mut campaign, catalogue)?;
+    let start = Start::now()?;
+    let id = start.run_id(&campaign.name);
     let manifest = Manifest {
-        schema: store::SCHEMA_VERSION,
-        kverdict: env!("CARGO_PKG_VERSION").to_owned(),
-        argv: std::env::args().collect(),
-        started: store::now(),
-        host: Host::detect(),
-        qemu: dependencies::qemu_version()?,
+        start,
         campaign,
         amplifiers,
     };
-    let stamp = manifest.started.replace([':', '-'], "");
-    let id = format!("{stamp}-{}-{}", manifest.campaign.name, std::process::id());
-    let run = Run::create(RunDir::new(args.results.join(id))?, &manifest)?;
+    let run = Run::create(RunDir::new(args.common.results.join(id))?, &manifest)?;
     Ok((run, manifest, Records::default()))
 }
 
