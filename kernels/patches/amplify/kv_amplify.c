@@ -24,6 +24,11 @@
 
 #define KV_STEP_US	5U
 
+/* v3.19 and later. */
+#ifndef READ_ONCE
+#define READ_ONCE(x) ACCESS_ONCE(x)
+#endif
+
 static unsigned int kv_a_wait_us = 200000;
 module_param_named(kv_a_wait_us, kv_a_wait_us, uint, 0644);
 static unsigned int kv_b_wait_us = 50000;
@@ -86,6 +91,12 @@ static inline int kv_released(int partner)
 static inline bool kv_stopper_sleeps(enum cpu_idle_type idle)
 {
 	return idle == CPU_NEWLY_IDLE && current->sched_class == &stop_sched_class;
+}
+
+/* What a gate of the newly-idle balance says, unless a migration thread going to sleep asks. */
+static inline bool kv_gate(bool closed)
+{
+	return closed && !kv_stopper_sleeps(CPU_NEWLY_IDLE);
 }
 
 /* The runqueue in @cpus whose swap waits for an active balance by @this_cpu, or NULL. */

@@ -1,21 +1,19 @@
-// A migration thread that goes to sleep balances whatever that is expected to cost.
+// A migration thread that goes to sleep balances whatever that is expected to cost: neither what else
+// such a test asks nor how it is put together matters.
 @@
 identifier fn = { sched_balance_newidle, newidle_balance, idle_balance };
-expression overload_gate, cost;
+identifier rq;
+expression cost;
+statement S;
 @@
  fn(...)
  {
  	<+...
-(
--	overload_gate || this_rq->avg_idle < cost
-+	!kv_stopper_sleeps(CPU_NEWLY_IDLE) && (overload_gate || this_rq->avg_idle < cost)
-|
--	this_rq->avg_idle < cost || overload_gate
-+	!kv_stopper_sleeps(CPU_NEWLY_IDLE) && (this_rq->avg_idle < cost || overload_gate)
-|
--	this_rq->avg_idle < cost
-+	!kv_stopper_sleeps(CPU_NEWLY_IDLE) && this_rq->avg_idle < cost
-)
+ 	if (
++	    kv_gate(
+ 	    <+... rq->avg_idle < cost ...+>
++	    )
+ 	   ) S
  	...+>
  }
 
@@ -27,6 +25,6 @@ identifier fn = { sched_balance_newidle, newidle_balance };
  {
  	<...
 -	d1k > weight
-+	!kv_stopper_sleeps(CPU_NEWLY_IDLE) && d1k > weight
++	kv_gate(d1k > weight)
  	...>
  }
