@@ -7,6 +7,7 @@ use kverdict_core::tune::spec::TuneSpec;
 
 use crate::campaigns;
 use crate::catalogue::Catalogue;
+use crate::commands::kernel_args::KernelArgs;
 use crate::configs::{self, Kind};
 
 /// A tune and its campaign, both without mistakes.
@@ -20,18 +21,20 @@ pub struct Tune {
     pub space: Space,
 }
 
-/// Loads a tune by path, or by the name of one that comes with the program.
+/// Loads a tune by path, or by the name of one that comes with the program. `kernels` is what its
+/// campaign's arms are made of instead.
 ///
 /// # Errors
 /// A missing file, or everything that is wrong in it or in its campaign.
-pub fn load(name: &str, catalogue: &Catalogue) -> Result<Tune> {
+pub fn load(name: &str, kernels: &KernelArgs, catalogue: &Catalogue) -> Result<Tune> {
     let config = configs::find(Kind::Tune, name)?;
     let spec = TuneSpec::parse(&config.file, &config.text)?;
     let folder = config.folder.filter(|_| configs::is_path(&spec.campaign));
     let word = folder.map_or(spec.campaign.clone(), |folder| {
         folder.join(&spec.campaign).display().to_string()
     });
-    let campaign = campaigns::load(&word)?;
+    let mut campaign = campaigns::load(&word)?;
+    kernels.put_into(&mut campaign)?;
     campaigns::check_names(&word, &campaign, catalogue)?;
     let space = Space::new(&config.file, &spec, &campaign)?;
     // Values may be names, such as those of amplifiers.

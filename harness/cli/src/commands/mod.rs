@@ -10,6 +10,7 @@ pub mod classify;
 pub mod diagnose;
 pub mod doctor;
 pub mod inspect;
+pub mod kernel_args;
 pub mod kernels;
 pub mod report;
 pub mod schema;

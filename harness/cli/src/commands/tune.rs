@@ -13,6 +13,7 @@ use kverdict_core::tune::space::{Point, Space};
 use crate::build::cache::Cache;
 use crate::campaigns;
 use crate::catalogue::Catalogue;
+use crate::commands::kernel_args::KernelArgs;
 use crate::commands::{TrialArgs, Usage};
 use crate::dependencies;
 use crate::layout::RunDir;
@@ -67,6 +68,8 @@ pub struct TuneArgs {
     /// Go on with a tune that was interrupted: its folder
     #[arg(long, value_name = "RUN", conflicts_with = "spec")]
     resume: Option<PathBuf>,
+    #[command(flatten)]
+    kernels: KernelArgs,
     #[command(flatten)]
     common: TrialArgs,
 }
@@ -146,7 +149,7 @@ impl Tuning {
         let Some(spec) = &args.spec else {
             return Err(Usage("name a tune".to_owned()).into());
         };
-        let tune = tunes::load(spec, catalogue)?;
+        let tune = tunes::load(spec, &args.kernels, catalogue)?;
         let manifest = TuneManifest {
             start: Start::now()?,
             spec: tune.spec,

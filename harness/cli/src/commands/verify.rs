@@ -1,6 +1,5 @@
 //! `kverdict verify`: build both arms, run trials until the verdict stands, report.
 
-use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -13,7 +12,8 @@ use kverdict_core::verdict;
 use crate::build::cache::Cache;
 use crate::campaigns;
 use crate::catalogue::Catalogue;
-use crate::commands::{TrialArgs, Usage};
+use crate::commands::TrialArgs;
+use crate::commands::kernel_args::KernelArgs;
 use crate::dependencies;
 use crate::layout::RunDir;
 use crate::process::Interrupted;
@@ -29,19 +29,10 @@ pub struct VerifyArgs {
     #[arg(default_value = campaigns::DEFAULT)]
     campaign: String,
     /// Go on with a run that was interrupted: its folder
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["campaign", "kernel"])]
+    #[arg(long, value_name = "RUN", conflicts_with = "campaign")]
     resume: Option<PathBuf>,
-    /// Use this kernel of the catalogue in every arm
-    #[arg(long, value_name = "NAME")]
-    kernel: Option<String>,
-    /// Build this kernel from a source tree here instead of its public location; the tree is only
-    /// read. May be given for several kernels
-    #[arg(long, value_name = "KERNEL=DIR", value_parser = kernel_and_tree, conflicts_with = "resume")]
-    tree: Vec<(String, PathBuf)>,
-    /// Toolchain of the catalogue for every arm [default: the first of each kernel's own that this
-    /// machine has or can make]
-    #[arg(long, value_name = "NAME", conflicts_with = "resume")]
-    toolchain: Option<String>,
+    #[command(flatten)]
+    kernels: KernelArgs,
     /// Target lockups that the control has to show [default: the campaign's min_control_lockups]
     #[arg(long, value_name = "N", conflicts_with = "resume", value_parser = clap::value_parser!(u32).range(1..=1000))]
     lockups: Option<u32>,
@@ -103,22 +94,10 @@ fn open_run(args: &VerifyArgs, catalogue: &Catalogue) -> Result<(Run, Manifest, 
         return Run::resume(RunDir::new(dir)?);
     }
     let mut campaign = campaigns::load(&args.campaign)?;
-    if let Some(kernel) = &args.kernel {
-        campaign
-            .arms
-            .values_mut()
-            .for_each(|arm| arm.kernel.clone_from(kernel));
-    }
-    put_trees(&mut campaign, &args.tree)?;
+    args.kernels.put_into(&mut campaign)?;
     let policy = &mut campaign.policy;
     policy.min_control_lockups = args.lockups.unwrap_or(policy.min_control_lockups);
     policy.load_seconds = args.load_seconds.unwrap_or(policy.load_seconds);
-    if let Some(toolchain) = &args.toolchain {
-        campaign
-            .arms
-            .values_mut()
-            .for_each(|arm| arm.toolchain = Some(toolchain.clone()));
-    }
     campaigns::check_names(&args.campaign, &campaign, catalogue)?;
     let amplifiers = campaigns::resolve(&mut campaign, catalogue)?;
     let start = Start::now()?;
@@ -130,31 +109,6 @@ fn open_run(args: &VerifyArgs, catalogue: &Catalogue) -> Result<(Run, Manifest, 
     };
     let run = Run::create(RunDir::new(args.common.results.join(id))?, &manifest)?;
     Ok((run, manifest, Records::default()))
-}
-
-/// `KERNEL=DIR`
-fn kernel_and_tree(text: &str) -> Result<(String, PathBuf), String> {
-    let (kernel, tree) = text
-        .split_once('=')
-        .ok_or("write the kernel's name, `=`, and the folder of its source")?;
-    Ok((kernel.to_owned(), PathBuf::from(tree)))
-}
-
-/// Points the arms of a kernel at a tree on this machine. The path is kept whole, so that a run can
-/// be gone on with from another folder.
-fn put_trees(campaign: &mut Campaign, trees: &[(String, PathBuf)]) -> Result<()> {
-    for (kernel, tree) in trees {
-        let tree = fs::canonicalize(tree)
-            .map_err(|error| Usage(format!("--tree: {}: {error}", tree.display())))?;
-        let arms = campaign.arms.values_mut();
-        let mut of_kernel = arms.filter(|arm| arm.kernel == *kernel).peekable();
-        if of_kernel.peek().is_none() {
-            let text = format!("--tree: no arm of the campaign has the kernel `{kernel}`");
-            return Err(Usage(text).into());
-        }
-        of_kernel.for_each(|arm| arm.tree = Some(tree.display().to_string()));
-    }
-    Ok(())
 }
 
 /// Prepares the kernels and runs trials until there is nothing more to run.
