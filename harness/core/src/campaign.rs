@@ -111,6 +111,14 @@ pub struct Guest {
     pub cmdline: Vec<String>,
 }
 
+impl Guest {
+    /// Ordered pairs of vCPUs that are on different nodes.
+    pub fn pairs_across_nodes(&self) -> u64 {
+        let cpus = || self.nodes.iter().map(|node| u64::from(node.cpus));
+        cpus().sum::<u64>().pow(2) - cpus().map(|cpus| cpus.pow(2)).sum::<u64>()
+    }
+}
+
 fn default_distance() -> u8 {
     20
 }
@@ -325,7 +333,8 @@ pub struct MinExposure {
     #[serde(default)]
     #[schemars(range(min = 0.0, max = 1000000.0))]
     pub active_balances_per_minute: f64,
-    /// Amplifier's meetings per minute: both sides in flight for the same pair of CPUs.
+    /// Near misses per minute, as the amplifier or the holder counts them: both sides in flight for the
+    /// same pair of CPUs.
     #[serde(default)]
     #[schemars(range(min = 0.0, max = 1000000.0))]
     pub meetings_per_minute: f64,

@@ -112,6 +112,20 @@ impl Exposure {
         self.counters.swaps.max(outside)
     }
 
+    /// Near misses to expect where nobody counts them: of so many balances and swaps, if both came at
+    /// any time and fell on any of `pairs` (ordered, of CPUs on different nodes). Each swap then finds a
+    /// given balance's window open, on its own pair, with probability window / (time * pairs). Balances
+    /// of all kinds stand for side A where that is not counted by itself. A load that seeks the race
+    /// comes near it far more often than that.
+    pub fn modelled_meetings(&self, pairs: u64) -> Option<f64> {
+        if self.load_ms == 0 || pairs == 0 {
+            return None;
+        }
+        let balances = self.windows().or(self.counters.active_balances)? as f64;
+        let open = balances * WINDOW_MS / self.load_ms as f64;
+        Some(open * self.swaps()? as f64 / pairs as f64)
+    }
+
     /// The rates that fall short of what the campaign asks for, in words; empty: exposed.
     pub fn shortfalls(&self, least: &MinExposure) -> Vec<String> {
         let asked = [
@@ -138,6 +152,10 @@ impl Exposure {
     }
 }
 
+/// For so long a migration thread on its way to sleep balances before it takes the other stopper's
+/// lock, at most: that is newly-idle balancing, whose cost the kernel measures (`max_newidle_lb_cost`),
+/// some 10 to 50 us on real machines of this size.
+const WINDOW_MS: f64 = 0.05;
 /// The amplifier's counter of meetings, by its file name.
 const AMPLIFIER_MEETINGS: &str = "kv_met";
 /// The amplifier's counter of active balances that a migration thread starts on its way to sleep.

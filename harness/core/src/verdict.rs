@@ -70,6 +70,15 @@ pub struct ArmTally {
     pub rate: Option<Rate>,
     /// Swaps per minute (side B); absent: the kernel does not tell.
     pub swaps_per_minute: Option<f64>,
+    /// Tasks that NUMA balancing moved without a swap, per minute; absent: the kernel does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moves_per_minute: Option<f64>,
+    /// Tasks that wanted to another node and stayed, per minute; absent: the kernel does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sticks_per_minute: Option<f64>,
+    /// Runs of migration threads per minute, all CPUs together; absent: the kernel does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migration_runs_per_minute: Option<f64>,
     /// Active balances per minute (side A); absent: the kernel does not tell.
     pub active_balances_per_minute: Option<f64>,
     /// Active balances out of a sleeping migration thread (side A of this race), per minute; absent
@@ -80,6 +89,10 @@ pub struct ArmTally {
     pub meetings_per_minute: Option<f64>,
     /// The same as a count over all exposed minutes.
     pub meetings: Option<u64>,
+    /// Near misses per minute as [`crate::record::Exposure::modelled_meetings`] expects them; absent
+    /// where they are counted, or one side is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modelled_meetings_per_minute: Option<f64>,
     /// Median seconds of load until a target lockup was noticed; absent without any.
     pub median_load_to_lockup: Option<f64>,
     /// Packets per second over the exposed time, all pollers together.
@@ -309,6 +322,9 @@ fn tally(campaign: &Campaign, role: Role, records: &[TrialRecord]) -> ArmTally {
         exposed_minutes: minutes,
         rate: statistics::rate(target_lockups, minutes),
         swaps_per_minute: per_minute(&|record| record.exposure.swaps()),
+        moves_per_minute: per_minute(&|record| record.exposure.counters.moves),
+        sticks_per_minute: per_minute(&|record| record.exposure.counters.sticks),
+        migration_runs_per_minute: per_minute(&|record| record.exposure.counters.migration_runs),
         active_balances_per_minute: per_minute(&|record| record.exposure.counters.active_balances),
         windows_per_minute: per_minute(&|record| record.exposure.windows()),
         meetings: exposed
@@ -316,6 +332,7 @@ fn tally(campaign: &Campaign, role: Role, records: &[TrialRecord]) -> ArmTally {
             .map(|record| record.exposure.meetings())
             .sum(),
         meetings_per_minute: per_minute(&|record| record.exposure.meetings()),
+        modelled_meetings_per_minute: modelled_meetings_per_minute(campaign, &exposed),
         median_load_to_lockup: statistics::median(
             mine.iter()
                 .filter(|(_, standing)| *standing == Standing::TargetLockup)
@@ -332,4 +349,19 @@ fn tally(campaign: &Campaign, role: Role, records: &[TrialRecord]) -> ArmTally {
             .cloned()
             .unwrap_or_default(),
     }
+}
+
+/// Only where no trial has them counted.
+fn modelled_meetings_per_minute(campaign: &Campaign, exposed: &[&TrialRecord]) -> Option<f64> {
+    let mut exposures = exposed.iter().map(|record| &record.exposure);
+    if exposures.any(|one| one.meetings().is_some()) {
+        return None;
+    }
+    let pairs = campaign.guest.pairs_across_nodes();
+    let known = exposed.iter().filter_map(|record| {
+        let exposure = &record.exposure;
+        Some((exposure.modelled_meetings(pairs)?, exposure.minutes()))
+    });
+    let (total, minutes) = known.fold((0.0, 0.0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+    (minutes > 0.0).then(|| total / minutes)
 }

@@ -281,3 +281,27 @@ fn without_a_detector_that_is_proven_to_work_nothing_passes() {
         judged.reasons
     );
 }
+
+#[test]
+fn near_misses_are_modelled_only_where_nobody_counts_them() {
+    let mut records = vec![survival(1, "fixed"), survival(2, "fixed")];
+    let modelled = |records: &[TrialRecord]| {
+        let verdict = judge(&campaign(), &proven(), records);
+        let subject = verdict
+            .arms
+            .into_iter()
+            .find(|arm| arm.role == Role::Subject);
+        subject.unwrap().modelled_meetings_per_minute
+    };
+    // No balances counted: nothing to model from.
+    assert_eq!(modelled(&records), None);
+    records[0].exposure.counters.active_balances = Some(4800);
+    // Of 60 s the windows are open for 0.24 s, and 100 swaps fall on 32 pairs.
+    let expected = 4800.0 * 50e-6 / 60.0 * 100.0 / 32.0;
+    let found = modelled(&records).unwrap();
+    assert!((found - expected).abs() < 1e-12, "{found} {expected}");
+    // The amplifier counts both, and says itself how often they met.
+    let amplifier = &mut records[0].exposure.counters.amplifier;
+    amplifier.insert("kv_met".into(), 0);
+    assert_eq!(modelled(&records), None);
+}
