@@ -41,7 +41,12 @@ impl Kind {
             Self::Campaign => Some(EMBEDDED.files()),
             Self::Tune => EMBEDDED.get_dir(self.folder()).map(Dir::files),
         };
-        files.into_iter().flatten().collect()
+        let is_yaml = |file: &&include_dir::File<'_>| {
+            file.path()
+                .extension()
+                .is_some_and(|extension| extension == "yaml")
+        };
+        files.into_iter().flatten().filter(is_yaml).collect()
     }
 }
 

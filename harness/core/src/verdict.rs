@@ -329,8 +329,8 @@ fn tally(campaign: &Campaign, role: Role, records: &[TrialRecord]) -> ArmTally {
         windows_per_minute: per_minute(&|record| record.exposure.windows()),
         meetings: exposed
             .iter()
-            .map(|record| record.exposure.meetings())
-            .sum(),
+            .filter_map(|record| record.exposure.meetings())
+            .reduce(|sum, more| sum + more),
         meetings_per_minute: per_minute(&|record| record.exposure.meetings()),
         modelled_meetings_per_minute: modelled_meetings_per_minute(campaign, &exposed),
         median_load_to_lockup: statistics::median(
