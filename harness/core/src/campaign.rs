@@ -182,7 +182,7 @@ pub struct Tuning {
 pub enum SpareCpus {
     /// They are taken offline.
     Offline,
-    /// The load gets a cpuset without them, with scheduling domains of its own.
+    /// The others get scheduling domains of their own, and the load stays on those.
     Apart,
 }
 

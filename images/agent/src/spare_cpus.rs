@@ -4,14 +4,14 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use kverdict_core::campaign::SpareCpus;
 use kverdict_core::load::LoadSpec;
 use kverdict_core::protocol::{Message, NodeInfo};
 
 use crate::mounts;
 
-/// Where the load's cpuset is made.
+/// Where the cpuset is made.
 const CGROUPS: &str = "/sys/fs/cgroup";
 const CPUSET: &str = "/sys/fs/cgroup/kverdict";
 
@@ -36,22 +36,23 @@ pub fn take_away(
     nodes: &mut [NodeInfo],
 ) -> (Message, Option<Cpuset>) {
     let spare = spare(load, nodes);
-    let mut cpuset = None;
     let done = match how {
-        SpareCpus::Offline => take_offline(&spare),
-        SpareCpus::Apart => confine_load(&others(nodes, &spare), nodes).map(|made| {
-            cpuset = Some(made);
-        }),
+        SpareCpus::Offline => take_offline(&spare).map(|()| None),
+        SpareCpus::Apart => set_apart(&spare, nodes),
     };
     if done.is_ok() {
         for node in nodes.iter_mut() {
             node.cpus.retain(|cpu| !spare.contains(cpu));
         }
     }
+    let (cpuset, error) = match done {
+        Ok(cpuset) => (cpuset, None),
+        Err(error) => (None, Some(format!("{error:#}"))),
+    };
     let message = Message::Tuned {
         name: "spare_cpus".to_owned(),
         value: format!("{how:?} {spare:?}").to_lowercase(),
-        error: done.err().map(|error| format!("{error:#}")),
+        error,
     };
     (message, cpuset)
 }
@@ -74,12 +75,11 @@ fn take_offline(cpus: &[u32]) -> Result<()> {
         .try_for_each(|cpu| write(&format!("/sys/devices/system/cpu/cpu{cpu}/online"), "0"))
 }
 
-/// Makes a cpuset with scheduling domains of its own: cgroup v2 calls that a partition; in v1 domains
-/// are split where load balancing is switched off above.
-fn confine_load(cpus: &[u32], nodes: &[NodeInfo]) -> Result<Cpuset> {
-    let list = |numbers: Vec<String>| numbers.join(",");
-    let cpus = list(cpus.iter().map(u32::to_string).collect());
-    let mems = list(nodes.iter().map(|node| node.node.to_string()).collect());
+/// Splits the scheduling domains into those of the spare CPUs and those of the others. A partition of
+/// cgroup v2 takes its CPUs away from everybody outside of it, the agent included, so it is made of the
+/// spare ones. In v1 domains are split where load balancing is switched off above, and the load has
+/// to be in a cpuset to stay away from the spare CPUs.
+fn set_apart(spare: &[u32], nodes: &[NodeInfo]) -> Result<Option<Cpuset>> {
     let v2 = mounts::cgroups(CGROUPS)?;
     if v2 {
         write(&format!("{CGROUPS}/cgroup.subtree_control"), "+cpuset")?;
@@ -87,14 +87,29 @@ fn confine_load(cpus: &[u32], nodes: &[NodeInfo]) -> Result<Cpuset> {
     if !Path::new(CPUSET).is_dir() {
         fs::create_dir(CPUSET).context(CPUSET)?;
     }
-    write(&format!("{CPUSET}/cpuset.cpus"), &cpus)?;
-    write(&format!("{CPUSET}/cpuset.mems"), &mems)?;
-    if v2 {
-        write(&format!("{CPUSET}/cpuset.cpus.partition"), "root")?;
+    let cpus = if v2 {
+        spare.to_vec()
     } else {
+        others(nodes, spare)
+    };
+    let numbers: Vec<u32> = nodes.iter().map(|node| node.node).collect();
+    write(&format!("{CPUSET}/cpuset.cpus"), &list(&cpus))?;
+    write(&format!("{CPUSET}/cpuset.mems"), &list(&numbers))?;
+    if !v2 {
         write(&format!("{CGROUPS}/cpuset.sched_load_balance"), "0")?;
+        return Ok(Some(Cpuset));
     }
-    Ok(Cpuset)
+    let partition = format!("{CPUSET}/cpuset.cpus.partition");
+    write(&partition, "root")?;
+    // What makes no partition is taken all the same.
+    let is = fs::read_to_string(&partition).context(partition)?;
+    ensure!(is.trim() == "root", "no partition: {}", is.trim());
+    Ok(None)
+}
+
+fn list(numbers: &[u32]) -> String {
+    let numbers: Vec<String> = numbers.iter().map(u32::to_string).collect();
+    numbers.join(",")
 }
 
 fn write(path: &str, value: &str) -> Result<()> {
