@@ -41,6 +41,10 @@ impl RunDir {
     pub fn tune_manifest(&self) -> PathBuf {
         self.root.join("tune.json")
     }
+    /// What trials of a single kernel were started with.
+    pub fn trial_manifest(&self) -> PathBuf {
+        self.root.join("single.json")
+    }
     /// Held by the process that writes into the run.
     pub fn lock(&self) -> PathBuf {
         self.root.join("lock")

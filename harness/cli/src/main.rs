@@ -61,6 +61,8 @@ struct Cli {
 enum Command {
     /// Build both arms of a campaign, run trials until the verdict stands, and report
     Verify(Box<commands::verify::VerifyArgs>),
+    /// Say whether one kernel has the bug, by trials; the exit status is what `git bisect run` wants
+    Trial(Box<commands::trial::TrialOneArgs>),
     /// Search the load under which both sides of the race come together most often
     Tune(Box<commands::tune::TuneArgs>),
     /// Build one kernel and print where it is
@@ -105,6 +107,7 @@ fn main() -> ExitCode {
 fn run(command: &Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Verify(args) => commands::verify::run(args),
+        Command::Trial(args) => commands::trial::run(args),
         Command::Tune(args) => commands::tune::run(args),
         Command::Build(args) => commands::build::run(args, &Progress::detect()),
         Command::Boot(args) => commands::boot::run(args),

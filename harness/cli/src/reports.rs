@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
+use kverdict_core::assessment::{self, Assessment};
 use kverdict_core::catalogue::patch::PatchKind;
 use kverdict_core::holder::HolderSpec;
 use kverdict_core::record::TrialRecord;
@@ -16,7 +17,7 @@ use kverdict_core::verdict;
 use crate::build::BuildRecord;
 use crate::build::overlay::Direction;
 use crate::layout::RunDir;
-use crate::store::{self, Manifest, Records, TuneManifest};
+use crate::store::{self, Manifest, Records, TrialManifest, TuneManifest};
 
 /// Judges the records and writes `report.txt` and `report.json`.
 ///
@@ -36,6 +37,31 @@ pub fn write(dir: &RunDir, manifest: &Manifest, records: &Records) -> Result<Rep
     store::replace(&dir.report_json(), &serde_json::to_vec_pretty(&report)?)?;
     store::replace(&dir.report_text(), report.to_string().as_bytes())?;
     Ok(report)
+}
+
+/// Judges the trials of a single kernel.
+pub fn assess(manifest: &TrialManifest, records: &Records) -> Assessment {
+    assessment::assess(
+        &manifest.campaign.policy,
+        &manifest.enough,
+        records.armings.last(),
+        &records.trials,
+    )
+}
+
+/// Judges the trials of a single kernel and writes `report.txt` and `report.json`.
+///
+/// # Errors
+/// When the run's folder cannot be written.
+pub fn write_trial(
+    dir: &RunDir,
+    manifest: &TrialManifest,
+    records: &Records,
+) -> Result<Assessment> {
+    let assessment = assess(manifest, records);
+    store::replace(&dir.report_json(), &serde_json::to_vec_pretty(&assessment)?)?;
+    store::replace(&dir.report_text(), assessment.to_string().as_bytes())?;
+    Ok(assessment)
 }
 
 /// Makes a tune's report and writes `tune.md`, `report.json` and, if there is a best point,

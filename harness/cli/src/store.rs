@@ -3,14 +3,14 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use kverdict_core::arming::Arming;
+use kverdict_core::assessment::Enough;
 use kverdict_core::campaign::Campaign;
 use kverdict_core::catalogue::AmplifierSpec;
 use kverdict_core::record::TrialRecord;
-use kverdict_core::tune::reading::TuneTrial;
 use kverdict_core::tune::spec::TuneSpec;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -46,6 +46,53 @@ pub struct TuneManifest {
     pub spec: TuneSpec,
     /// The campaign that it starts from.
     pub campaign: Campaign,
+}
+
+/// What trials of a single kernel were started with: `single.json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TrialManifest {
+    /// By what, when and where.
+    #[serde(flatten)]
+    pub start: Start,
+    /// The campaign as resolved, with but one arm.
+    pub campaign: Campaign,
+    /// When survival is enough.
+    pub enough: Enough,
+}
+
+/// What a run was started with, as its folder keeps it.
+pub trait Started: Serialize + DeserializeOwned {
+    /// Its file.
+    fn file(dir: &RunDir) -> PathBuf;
+    /// By what, when and where.
+    fn start(&self) -> &Start;
+}
+
+impl Started for Manifest {
+    fn file(dir: &RunDir) -> PathBuf {
+        dir.manifest()
+    }
+    fn start(&self) -> &Start {
+        &self.start
+    }
+}
+
+impl Started for TrialManifest {
+    fn file(dir: &RunDir) -> PathBuf {
+        dir.trial_manifest()
+    }
+    fn start(&self) -> &Start {
+        &self.start
+    }
+}
+
+impl Started for TuneManifest {
+    fn file(dir: &RunDir) -> PathBuf {
+        dir.tune_manifest()
+    }
+    fn start(&self) -> &Start {
+        &self.start
+    }
 }
 
 /// By what, when and where a run was started.
@@ -143,21 +190,8 @@ impl Run {
     ///
     /// # Errors
     /// When it exists, or cannot be written.
-    pub fn create(dir: RunDir, manifest: &Manifest) -> Result<Self> {
-        let path = dir.manifest();
-        Self::begin(dir, &path, manifest)
-    }
-
-    /// Makes the folder of a new tune.
-    ///
-    /// # Errors
-    /// When it exists, or cannot be written.
-    pub fn create_tune(dir: RunDir, manifest: &TuneManifest) -> Result<Self> {
-        let path = dir.tune_manifest();
-        Self::begin(dir, &path, manifest)
-    }
-
-    fn begin(dir: RunDir, path: &Path, manifest: &impl Serialize) -> Result<Self> {
+    pub fn create<M: Started>(dir: RunDir, manifest: &M) -> Result<Self> {
+        let path = M::file(&dir);
         fs::create_dir_all(dir.root()).with_context(|| {
             format!(
                 "cannot create {}; choose another place with --results",
@@ -171,30 +205,19 @@ impl Run {
             );
         }
         let run = Self::open(dir)?;
-        replace(path, &serde_json::to_vec_pretty(manifest)?)?;
+        replace(&path, &serde_json::to_vec_pretty(manifest)?)?;
         Ok(run)
     }
 
-    /// Continues a run: gives what it was started with, and what is recorded so far.
+    /// Continues a run: gives what it was started with, and its trials so far.
     ///
     /// # Errors
     /// When it does not exist, another process writes into it, or a record cannot be read.
-    pub fn resume(dir: RunDir) -> Result<(Self, Manifest, Records)> {
+    pub fn resume<M: Started, T: DeserializeOwned>(dir: RunDir) -> Result<(Self, M, Records<T>)> {
         let (manifest, records) = read(&dir)?;
         drop_torn_line(&dir.trials())?;
         drop_torn_line(&dir.armings())?;
         Ok((Self::open(dir)?, manifest, records))
-    }
-
-    /// Continues a tune: gives what it was started with, and its trials so far.
-    ///
-    /// # Errors
-    /// As [`Run::resume`].
-    pub fn resume_tune(dir: RunDir) -> Result<(Self, TuneManifest, Vec<TuneTrial>)> {
-        let manifest = read_manifest(&dir, &dir.tune_manifest(), |one: &TuneManifest| &one.start)?;
-        let trials = read_lines(&dir.trials())?;
-        drop_torn_line(&dir.trials())?;
-        Ok((Self::open(dir)?, manifest, trials))
     }
 
     fn open(dir: RunDir) -> Result<Self> {
@@ -230,22 +253,11 @@ impl Run {
     ///
     /// # Errors
     /// When the disk does not take it; the list is left without a torn line.
-    pub fn record(&mut self, record: &TrialRecord) -> Result<()> {
-        self.keep(record, record)
-    }
-
-    /// Stores a finished trial of a tune in the same way.
-    ///
-    /// # Errors
-    /// As [`Run::record`].
-    pub fn record_tune(&mut self, trial: &TuneTrial) -> Result<()> {
-        self.keep(&trial.trial, trial)
-    }
-
-    fn keep(&mut self, record: &TrialRecord, line: &impl Serialize) -> Result<()> {
+    pub fn record<T: AsRef<TrialRecord> + Serialize>(&mut self, trial: &T) -> Result<()> {
+        let record = trial.as_ref();
         let own = self.dir.trial(&record.id).record();
         replace(&own, &serde_json::to_vec_pretty(record)?)?;
-        append(&mut self.trials, &self.dir.trials(), line)
+        append(&mut self.trials, &self.dir.trials(), trial)
     }
 
     /// Stores what a lockup made on purpose showed.
@@ -259,18 +271,27 @@ impl Run {
 }
 
 /// What a run has recorded: all that its verdict is made of.
-#[derive(Debug, Default)]
-pub struct Records {
+#[derive(Debug)]
+pub struct Records<T = TrialRecord> {
     /// Lockups made on purpose.
     pub armings: Vec<Arming>,
     /// Finished trials.
-    pub trials: Vec<TrialRecord>,
+    pub trials: Vec<T>,
 }
 
-impl Records {
+impl<T> Default for Records<T> {
+    fn default() -> Self {
+        Self {
+            armings: Vec::new(),
+            trials: Vec::new(),
+        }
+    }
+}
+
+impl<T: AsRef<TrialRecord>> Records<T> {
     /// Number of the trial to come, from 1.
     pub fn next_number(&self) -> u32 {
-        let numbers = self.trials.iter().map(|record| record.number);
+        let numbers = self.trials.iter().map(|trial| trial.as_ref().number);
         numbers.max().unwrap_or(0) + 1
     }
 
@@ -280,7 +301,8 @@ impl Records {
     /// As [`check_build`].
     pub fn check_build(&self, arm: &str, build: &str) -> Result<()> {
         let of_armings = self.armings.iter().filter(|one| one.arm == arm);
-        let of_trials = self.trials.iter().filter(|one| one.arm == arm);
+        let trials = self.trials.iter().map(AsRef::as_ref);
+        let of_trials = trials.filter(|one| one.arm == arm);
         let earlier = of_armings
             .map(|one| &one.build)
             .chain(of_trials.map(|one| &one.build));
@@ -325,8 +347,8 @@ fn append(file: &mut File, path: &Path, record: &impl Serialize) -> Result<()> {
 ///
 /// # Errors
 /// When there is no run, or its records are of another version or damaged (names file and line).
-pub fn read(dir: &RunDir) -> Result<(Manifest, Records)> {
-    let manifest = read_manifest(dir, &dir.manifest(), |one: &Manifest| &one.start)?;
+pub fn read<M: Started, T: DeserializeOwned>(dir: &RunDir) -> Result<(M, Records<T>)> {
+    let manifest = read_manifest(dir)?;
     let records = Records {
         armings: read_lines(&dir.armings())?,
         trials: read_lines(&dir.trials())?,
@@ -334,21 +356,18 @@ pub fn read(dir: &RunDir) -> Result<(Manifest, Records)> {
     Ok((manifest, records))
 }
 
-fn read_manifest<T: DeserializeOwned>(
-    dir: &RunDir,
-    path: &Path,
-    start: fn(&T) -> &Start,
-) -> Result<T> {
-    let text = fs::read_to_string(path).map_err(|error| {
+fn read_manifest<M: Started>(dir: &RunDir) -> Result<M> {
+    let path = M::file(dir);
+    let text = fs::read_to_string(&path).map_err(|error| {
         Usage(format!(
             "{} is no run of this command: cannot read {}: {error}",
             dir.root().display(),
             path.display()
         ))
     })?;
-    let manifest: T =
+    let manifest: M =
         serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))?;
-    let schema = start(&manifest).schema;
+    let schema = manifest.start().schema;
     if schema != SCHEMA_VERSION {
         bail!(
             "{} has schema {schema}, this kverdict reads {SCHEMA_VERSION}",
@@ -448,7 +467,7 @@ mod tests {
             waited_ms: 0,
             trouble: None,
         };
-        let records = Records {
+        let records: Records = Records {
             armings: vec![arming("fixed", "k1"), arming("unfixed", "k2")],
             trials: Vec::new(),
         };

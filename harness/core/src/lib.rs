@@ -5,6 +5,7 @@
 //! [`verdict`], and a [`report`] says how it is known.
 
 pub mod arming;
+pub mod assessment;
 pub mod campaign;
 pub mod catalogue;
 pub mod console;

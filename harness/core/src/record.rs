@@ -55,6 +55,12 @@ pub struct TrialRecord {
     pub console: ConsoleFindings,
 }
 
+impl AsRef<Self> for TrialRecord {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
 /// How long a trial's parts took.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Timing {

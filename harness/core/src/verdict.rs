@@ -270,7 +270,7 @@ fn still_needed(campaign: &Campaign, control: &ArmTally, subject: &ArmTally) -> 
 
 /// A suspect control trial had its time under load and is not counted as a lockup: leaving its time
 /// out would make the control's rate look higher than it is.
-fn counts_as_exposed(role: Role, standing: Standing) -> bool {
+pub(crate) fn counts_as_exposed(role: Role, standing: Standing) -> bool {
     match standing {
         Standing::TargetLockup | Standing::Survived => true,
         Standing::Suspect => role == Role::Control,

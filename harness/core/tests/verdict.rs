@@ -1,103 +1,14 @@
 //! Verdict and schedule, on made-up records.
 
-use kverdict_core::arming::{Arming, Fired};
-use kverdict_core::campaign::{Campaign, Role};
-use kverdict_core::console::{Match, Outcome, Scanner};
-use kverdict_core::protocol::Counters;
-use kverdict_core::record::{Exposure, Standing, Timing, TrialRecord};
+mod made_up;
+
+use kverdict_core::arming::Arming;
+use kverdict_core::campaign::Role;
+use kverdict_core::console::Outcome;
+use kverdict_core::record::{Standing, TrialRecord};
 use kverdict_core::schedule::{self, Next};
 use kverdict_core::verdict::{Conclusion, judge};
-
-const CAMPAIGN: &str = "
-schema: 1
-name: test
-signature: stop-two-cpus
-arms:
-  unfixed: {role: control, kernel: k, apply: [defect]}
-  fixed: {role: subject, kernel: k}
-guest:
-  nodes: [{cpus: 4, memory_mib: 512}, {cpus: 4, memory_mib: 512}]
-load:
-  node: 1
-  pollers: {count: 3}
-  roamers: {count: 5, working_set_kib: 1024}
-policy:
-  load_seconds: 60
-  min_control_lockups: 3
-  max_trials_per_arm: 4
-  min_exposure: {swaps_per_minute: 6}
-";
-
-fn campaign() -> Campaign {
-    Campaign::parse("test.yaml", CAMPAIGN).unwrap()
-}
-
-fn record(number: u32, arm: &str, outcome: Outcome, seconds: u64, swaps: u64) -> TrialRecord {
-    TrialRecord {
-        schema: 1,
-        id: format!("{number:04}-{arm}"),
-        number,
-        arm: arm.into(),
-        build: "key".into(),
-        accelerator: "TCG".into(),
-        started: "2026-01-01T00:00:00Z".into(),
-        outcome,
-        title: String::new(),
-        signature: None,
-        outside: Default::default(),
-        outside_lost: None,
-        contradictions: Vec::new(),
-        exposure: Exposure {
-            holder: None,
-            load_ms: seconds * 1000,
-            heartbeats: seconds,
-            counters: Counters {
-                swaps: Some(swaps),
-                ..Counters::default()
-            },
-        },
-        detectors: Vec::new(),
-        refused_settings: Vec::new(),
-        timing: Timing::default(),
-        console: Scanner::new().finish(),
-    }
-}
-
-fn arming(arm: &str, fired: &[&str]) -> Arming {
-    Arming {
-        arm: arm.into(),
-        build: "key".into(),
-        how: "made to spin".into(),
-        fired: fired
-            .iter()
-            .map(|detector| Fired {
-                detector: (*detector).into(),
-                after_ms: 3000,
-                what: "hard lockup".into(),
-            })
-            .collect(),
-        silent: Vec::new(),
-        waited_ms: 15_000,
-        trouble: None,
-    }
-}
-
-fn proven() -> [Arming; 2] {
-    [
-        arming("unfixed", &["outside"]),
-        arming("fixed", &["outside", "console"]),
-    ]
-}
-
-fn lockup(number: u32, arm: &str, seconds: u64) -> TrialRecord {
-    let mut record = record(number, arm, Outcome::HardLockup, seconds, 100);
-    record.signature = Some(Match::Target);
-    record
-}
-
-fn survival(number: u32, arm: &str) -> TrialRecord {
-    record(number, arm, Outcome::Clean, 60, 100)
-}
+use made_up::{arming, campaign, lockup, proven, record, survival};
 
 #[test]
 fn a_control_that_locks_up_and_a_subject_that_survives_long_enough_is_verified() {

@@ -14,6 +14,7 @@ pub mod kernel_args;
 pub mod kernels;
 pub mod report;
 pub mod schema;
+pub mod trial;
 pub mod tune;
 pub mod verify;
 

@@ -7,6 +7,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::layout::RunDir;
+use crate::store::Manifest;
 use crate::{reports, store};
 
 /// Arguments of `kverdict report`.
@@ -25,7 +26,7 @@ pub struct ReportArgs {
 /// When the run cannot be read, or its reports cannot be written.
 pub fn run(args: &ReportArgs) -> Result<ExitCode> {
     let dir = RunDir::new(&args.run)?;
-    let (manifest, records) = store::read(&dir)?;
+    let (manifest, records) = store::read::<Manifest, _>(&dir)?;
     let report = reports::write(&dir, &manifest, &records)?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report)?);

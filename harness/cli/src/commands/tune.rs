@@ -137,13 +137,13 @@ struct Tuning {
 impl Tuning {
     fn open(args: &TuneArgs, catalogue: &Catalogue) -> Result<Self> {
         if let Some(dir) = &args.resume {
-            let (run, manifest, trials) = Run::resume_tune(RunDir::new(dir)?)?;
+            let (run, manifest, records) = Run::resume::<TuneManifest, _>(RunDir::new(dir)?)?;
             let space = Space::new("tune.json", &manifest.spec, &manifest.campaign)?;
             return Ok(Self {
                 run,
                 manifest,
                 space,
-                trials,
+                trials: records.trials,
             });
         }
         let Some(spec) = &args.spec else {
@@ -158,7 +158,7 @@ impl Tuning {
         let id = manifest
             .start
             .run_id(&format!("tune-{}", manifest.spec.name));
-        let run = Run::create_tune(RunDir::new(args.common.results.join(id))?, &manifest)?;
+        let run = Run::create(RunDir::new(args.common.results.join(id))?, &manifest)?;
         Ok(Self {
             run,
             manifest,
@@ -219,7 +219,7 @@ impl Tuning {
                 report::difference(&self.space, point)
             ));
             let trial = self.trial(point, session, means.catalogue)?;
-            self.run.record_tune(&trial)?;
+            self.run.record(&trial)?;
             self.trials.push(trial);
         }
     }

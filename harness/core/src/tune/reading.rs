@@ -16,6 +16,12 @@ pub struct TuneTrial {
     pub trial: TrialRecord,
 }
 
+impl AsRef<TrialRecord> for TuneTrial {
+    fn as_ref(&self) -> &TrialRecord {
+        &self.trial
+    }
+}
+
 /// What a trial says about its point.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reading {
