@@ -6,6 +6,7 @@
 
 pub mod arming;
 pub mod assessment;
+pub mod bisect;
 pub mod campaign;
 pub mod catalogue;
 pub mod console;

@@ -1,0 +1,142 @@
+//! Made-up kernels to bisect: some have the bug and lock up now and then. Seeded, so that every run of it
+//! is the same.
+
+use kverdict_core::bisect::observation::{Observation, Reading};
+use kverdict_core::bisect::range::{Candidate, Direction, Range};
+use kverdict_core::bisect::search::{self, Ending, Next, Policy};
+
+/// Minutes that a kernel takes which was not built before, most of its objects being there.
+pub const BUILD_MINUTES: f64 = 0.3;
+
+/// What every simulated bisection works with.
+pub const POLICY: Policy = Policy {
+    alpha: 0.01,
+    trial_minutes: 1.0,
+    boot_minutes: 0.1,
+    end_trials: 200,
+    max_trials: 5000,
+    max_minutes: None,
+};
+
+/// Steele, Lea and Flood's SplitMix64 (2014).
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub fn below(&mut self, end: usize) -> usize {
+        (self.next() % end as u64) as usize
+    }
+
+    /// Time to the next event of a Poisson process.
+    fn waiting(&mut self, rate: f64) -> f64 {
+        let uniform = (self.next() >> 11) as f64 / (1_u64 << 53) as f64;
+        -(1.0 - uniform).ln() / rate
+    }
+}
+
+/// Rate per minute at which a trial locks up so often.
+pub fn rate_of(per_trial: f64) -> f64 {
+    -(1.0 - per_trial).ln() / POLICY.trial_minutes
+}
+
+pub fn candidate(label: &str, parents: &[usize]) -> Candidate {
+    Candidate {
+        label: label.to_owned(),
+        parents: parents.to_vec(),
+        weight: 1.0,
+        build_minutes: BUILD_MINUTES,
+    }
+}
+
+/// `0` to `last`.
+pub fn list(direction: Direction, last: usize) -> Range {
+    let candidates = (0..=last).map(|index| candidate(&index.to_string(), &[]));
+    Range::list(direction, candidates.collect()).expect("a list is a range")
+}
+
+/// Kernels, and how often those with the bug lock up.
+pub struct World<'a> {
+    pub has_bug: &'a dyn Fn(usize) -> bool,
+    /// Why a candidate cannot be tried, if it cannot.
+    pub broken: &'a dyn Fn(usize) -> bool,
+    /// Lockups per minute under load.
+    pub rate: f64,
+    pub random: Random,
+}
+
+impl World<'_> {
+    /// Minutes under load, and whether they ended in a lockup.
+    fn load(&mut self, candidate: usize) -> (f64, bool) {
+        let wait = match (self.has_bug)(candidate) {
+            true => self.random.waiting(self.rate),
+            false => f64::INFINITY,
+        };
+        (wait.min(POLICY.trial_minutes), wait < POLICY.trial_minutes)
+    }
+
+    fn observe(&mut self, candidate: usize, built: &mut Vec<usize>) -> Observation {
+        let build = match built.contains(&candidate) {
+            true => 0.0,
+            false => BUILD_MINUTES,
+        };
+        built.push(candidate);
+        if (self.broken)(candidate) {
+            return Observation {
+                candidate,
+                reading: Reading::Untestable("does not build".to_owned()),
+                minutes: build,
+            };
+        }
+        let (exposed_minutes, locked_up) = self.load(candidate);
+        Observation {
+            candidate,
+            reading: Reading::Counted {
+                lockups: u32::from(locked_up),
+                exposed_minutes,
+            },
+            minutes: build + POLICY.boot_minutes + exposed_minutes,
+        }
+    }
+}
+
+/// Bisects to the end.
+pub fn bisect(range: &Range, world: &mut World<'_>) -> (Ending, Vec<Observation>) {
+    let mut observations = Vec::new();
+    let mut built = Vec::new();
+    loop {
+        match search::search(range, &POLICY, &observations).next {
+            Next::Trial { candidate } | Next::Confirm { candidate } => {
+                observations.push(world.observe(candidate, &mut built));
+            }
+            Next::Done(ending) => return (ending, observations),
+        }
+    }
+}
+
+pub fn minutes(observations: &[Observation]) -> f64 {
+    observations.iter().map(|one| one.minutes).sum()
+}
+
+/// What `git bisect` finds in a list when a kernel is called good after so many trials without a lockup,
+/// and the minutes that it takes. It believes the ends.
+pub fn git_bisect(last: usize, repeats: u32, world: &mut World<'_>) -> (usize, f64) {
+    let (mut good, mut bad, mut minutes) = (0, last, 0.0);
+    while bad - good > 1 {
+        let middle = good + (bad - good) / 2;
+        minutes += BUILD_MINUTES;
+        let locked_up = (0..repeats).any(|_| {
+            let (load, locked_up) = world.load(middle);
+            minutes += POLICY.boot_minutes + load;
+            locked_up
+        });
+        *(if locked_up { &mut bad } else { &mut good }) = middle;
+    }
+    (bad, minutes)
+}
