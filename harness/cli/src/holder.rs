@@ -168,6 +168,7 @@ impl Tally {
 
 fn counts(page: Counts) -> HolderCounts {
     HolderCounts {
+        looks: page.looks,
         balances: page.balances,
         swaps: page.swaps,
         meetings: page.meetings,

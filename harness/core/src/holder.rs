@@ -36,11 +36,15 @@ impl HolderSpec {
 /// What the holder counted in a trial's time under load.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HolderCounts {
+    /// Times that a migration thread looked for work; 0: the holder saw nothing of this kernel.
+    #[serde(default)]
+    pub looks: u64,
     /// Active balances by migration threads going to sleep: side A.
     pub balances: u64,
     /// Swaps: side B.
     pub swaps: u64,
-    /// Both in flight for the same two CPUs; with the defect each is a deadlock.
+    /// Both in flight for the same two CPUs; with the defect each is a deadlock. Where nothing is held, a
+    /// few more are counted: a balance may just have dropped the lock.
     pub meetings: u64,
     /// Swaps that were held.
     pub swaps_held: u64,
@@ -56,6 +60,7 @@ impl HolderCounts {
     /// What was counted since `earlier`.
     pub fn since(&self, earlier: &Self) -> Self {
         Self {
+            looks: self.looks - earlier.looks,
             balances: self.balances - earlier.balances,
             swaps: self.swaps - earlier.swaps,
             meetings: self.meetings - earlier.meetings,

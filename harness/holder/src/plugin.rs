@@ -138,6 +138,12 @@ impl Holder {
             places,
         })
     }
+
+    /// The CPU whose per-CPU offset is at this address.
+    fn cpu_of_offset(&self, address: u64) -> Option<usize> {
+        let is_one = self.offsets.contains(&address);
+        is_one.then(|| ((address - self.offsets.start) / 8) as usize)
+    }
 }
 
 /// Maps the file that the program made.
@@ -195,10 +201,9 @@ unsafe fn watch(holder: &Holder, instruction: *mut Instruction, address: u64) {
         Some(Place::Interrupt) => Some(on_interrupt),
         Some(Place::QueueWork | Place::QueueTwoWorks | Place::PerCpuOffset) | None => None,
     };
-    let accesses = match holder.places.around(address) {
-        Some(Place::StopOneNoWait | Place::QueueWork | Place::StopTwo | Place::QueueTwoWorks) => {
-            true
-        }
+    let access: Option<OnAccess> = match holder.places.around(address) {
+        Some(Place::StopOneNoWait | Place::QueueWork) => Some(on_access_asking),
+        Some(Place::StopTwo | Place::QueueTwoWorks) => Some(on_access_swapping),
         Some(
             Place::ShouldRun
             | Place::StopperThread
@@ -207,7 +212,7 @@ unsafe fn watch(holder: &Holder, instruction: *mut Instruction, address: u64) {
             | Place::Interrupt
             | Place::PerCpuOffset,
         )
-        | None => false,
+        | None => None,
     };
     // SAFETY: the caller's; the callbacks are never unloaded and take no data.
     unsafe {
@@ -219,10 +224,10 @@ unsafe fn watch(holder: &Holder, instruction: *mut Instruction, address: u64) {
                 ptr::null_mut(),
             );
         }
-        if accesses {
+        if let Some(callback) = access {
             qemu_plugin_register_vcpu_mem_cb(
                 instruction,
-                on_access,
+                callback,
                 NO_REGISTERS,
                 READ_AND_WRITE,
                 ptr::null_mut(),
@@ -282,10 +287,16 @@ extern "C" fn on_interrupt(vcpu: c_uint, _data: *mut c_void) {
     }
 }
 
-extern "C" fn on_access(vcpu: c_uint, _info: u32, address: u64, _data: *mut c_void) {
+extern "C" fn on_access_asking(vcpu: c_uint, _info: u32, address: u64, _data: *mut c_void) {
+    if let Some((holder, cpu)) = at(vcpu)
+        && let Some(of) = holder.cpu_of_offset(address)
+    {
+        holder.race.asked(cpu, of);
+    }
+}
+
+extern "C" fn on_access_swapping(vcpu: c_uint, _info: u32, address: u64, _data: *mut c_void) {
     if let Some((holder, cpu)) = at(vcpu) {
-        let of = holder.offsets.contains(&address);
-        let of = of.then(|| ((address - holder.offsets.start) / 8) as usize);
-        holder.race.accessed(cpu, of);
+        holder.race.swapped(cpu, holder.cpu_of_offset(address));
     }
 }

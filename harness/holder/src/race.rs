@@ -73,7 +73,7 @@ struct Cpu {
     awaited_by: AtomicU32,
     /// It is in stop_two_cpus().
     stops_two: AtomicBool,
-    /// It was interrupted, and is not back in one of the functions that it was in.
+    /// It was interrupted, and is not back in its swap.
     interrupted: AtomicBool,
     /// Partner of its swap, until that has woken the partner's migration thread.
     swap_with: AtomicU32,
@@ -150,20 +150,25 @@ impl<'a> Race<'a> {
         self.cpus[cpu].stops_two.store(true, Relaxed);
     }
 
-    /// In one of those functions the CPU accessed memory; `of` is the CPU whose per-CPU offset it read.
-    pub fn accessed(&self, cpu: usize, of: Option<usize>) {
-        let me = &self.cpus[cpu];
-        me.interrupted.store(false, Relaxed);
-        let Some(of) = of.filter(|&of| of < CPUS) else {
-            return;
-        };
-        let asks = me.asks_stopper.swap(0, Relaxed);
+    /// On its way to another stopper's lock the CPU read the per-CPU offset of CPU `of`.
+    pub fn asked(&self, cpu: usize, of: usize) {
+        let asks = self.cpus[cpu].asks_stopper.swap(0, Relaxed);
         if asks == ASLEEP {
             self.balance(cpu, of);
         }
         if asks != 0 {
             self.cpus[of].is_asked.store(true, SeqCst);
-        } else if of != cpu && me.stops_two.swap(false, Relaxed) {
+        }
+    }
+
+    /// In its swap the CPU accessed memory; `of` is the CPU whose per-CPU offset it read.
+    pub fn swapped(&self, cpu: usize, of: Option<usize>) {
+        let me = &self.cpus[cpu];
+        me.interrupted.store(false, Relaxed);
+        if let Some(of) = of
+            && of != cpu
+            && me.stops_two.swap(false, Relaxed)
+        {
             self.swap(cpu, of);
         }
     }
@@ -216,9 +221,9 @@ impl<'a> Race<'a> {
         if self.limits.swap.is_zero() || hopeless {
             return;
         }
-        Board::add(&self.board.swaps_held, 1);
         other.awaited_by.fetch_add(1, SeqCst);
         self.waiting.fetch_add(1, SeqCst);
+        Board::add(&self.board.swaps_held, 1);
         let there = || other.balance_of.load(SeqCst) == cpu as u32;
         let held = wait(self.limits.swap, there);
         self.waiting.fetch_sub(1, SeqCst);
@@ -280,8 +285,7 @@ mod tests {
     fn begin_balance(race: &Race<'_>, cpu: usize, of: usize) {
         race.looks_for_work(cpu);
         race.asks_stopper(cpu);
-        race.accessed(cpu, None);
-        race.accessed(cpu, Some(of));
+        race.asked(cpu, of);
     }
 
     fn end_balance(race: &Race<'_>, cpu: usize) {
@@ -291,12 +295,12 @@ mod tests {
 
     fn begin_swap(race: &Race<'_>, cpu: usize, with: usize) {
         race.stops_two(cpu);
-        race.accessed(cpu, Some(with.min(cpu)));
-        race.accessed(cpu, Some(with.max(cpu)));
+        race.swapped(cpu, Some(with.min(cpu)));
+        race.swapped(cpu, Some(with.max(cpu)));
     }
 
     fn end_swap(race: &Race<'_>, cpu: usize) {
-        race.accessed(cpu, None);
+        race.swapped(cpu, None);
         race.wakes(cpu);
     }
 
@@ -416,22 +420,38 @@ mod tests {
     }
 
     #[test]
+    fn a_balance_in_an_interrupt_is_not_the_swaps_return() {
+        let board = Board::default();
+        let race = race(&board, Duration::ZERO);
+        begin_swap(&race, B, A);
+        begin_balance(&race, A, B);
+        race.is_interrupted(B);
+        // A periodic balance, which wakes the stopper of a third CPU.
+        race.asks_stopper(B);
+        race.asked(B, 3);
+        race.wakes(B);
+        assert_eq!(board.meetings.load(SeqCst), 0);
+        end_swap(&race, B);
+        assert_eq!(board.meetings.load(SeqCst), 1);
+    }
+
+    #[test]
     fn only_a_migration_thread_that_falls_asleep_is_side_a() {
         let board = Board::default();
         let race = race(&board, Duration::ZERO);
         // An ordinary task's affinity change or idle balance.
         race.asks_stopper(A);
-        race.accessed(A, Some(B));
+        race.asked(A, B);
         // A stopper at work.
         race.looks_for_work(A);
         race.works(A);
         race.asks_stopper(A);
-        race.accessed(A, Some(B));
+        race.asked(A, B);
         // Another task runs already.
         race.looks_for_work(A);
         race.switches(A);
         race.asks_stopper(A);
-        race.accessed(A, Some(B));
+        race.asked(A, B);
         assert_eq!(counts(&board), [0; 5]);
         begin_balance(&race, A, B);
         assert_eq!(counts(&board), [1, 0, 0, 0, 0]);
