@@ -75,11 +75,11 @@ fn report_panics(port: &Arc<Port>) {
     }));
 }
 
-/// Carries out the plan and returns the last line, if it has one.
 /// A CPU that runs nothing for so long after the load is locked up: its heartbeat thread is due
 /// every second, and the amplifier's longest wait is a fraction of one.
 const ROLL_CALL_LIMIT: Duration = Duration::from_secs(10);
 
+/// Carries out the plan and returns the last line, if it has one.
 fn run(port: &Arc<Port>) -> Result<Option<Message>, Stop> {
     let nodes = topology::nodes();
     port.send(&Message::Hello {
@@ -92,12 +92,14 @@ fn run(port: &Arc<Port>) -> Result<Option<Message>, Stop> {
     });
     let plan = read_plan()?;
     topology::check(&plan.expect, &nodes).map_err(Stop::Unfit)?;
+    // First, because it makes the scheduling domains anew, and settings of the old ones are lost.
+    let mut nodes = nodes;
+    let cpuset = take_spare_cpus_away(port, &plan, &mut nodes);
     for tuned in settings::apply(&plan) {
         port.send(&tuned);
     }
-    // A setting may have taken CPUs offline.
-    let mut nodes = topology::nodes();
-    let cpuset = take_spare_cpus_away(port, &plan, &mut nodes);
+    // A setting may have taken further CPUs offline.
+    topology::keep_online(&mut nodes);
     topology::check_balancing(&plan.expect).map_err(Stop::Unfit)?;
     port.send(&Message::Armed {
         detectors: detectors::all(),

@@ -88,11 +88,16 @@ fn files(path: &str) -> Result<Vec<PathBuf>> {
     found.with_context(|| format!("this kernel has none of {}", places.join(", ")))
 }
 
-/// Writes a value to all files of a setting and reads it back.
+/// Writes a value to all files of a setting and reads it back. One that refuses keeps no other from it.
 fn set(path: &str, value: &str) -> Result<()> {
-    for file in files(path)? {
-        set_file(&file, value).with_context(|| file.display().to_string())?;
-    }
+    let refused: Vec<String> = files(path)?
+        .iter()
+        .filter_map(|file| {
+            let error = set_file(file, value).err()?;
+            Some(format!("{}: {error:#}", file.display()))
+        })
+        .collect();
+    ensure!(refused.is_empty(), "{}", refused.join("; "));
     Ok(())
 }
 

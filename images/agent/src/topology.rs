@@ -35,6 +35,14 @@ pub fn nodes() -> Vec<NodeInfo> {
         .collect()
 }
 
+/// Takes CPUs out that are not online any more.
+pub fn keep_online(known: &mut [NodeInfo]) {
+    let online: Vec<u32> = nodes().into_iter().flat_map(|node| node.cpus).collect();
+    for node in known {
+        node.cpus.retain(|cpu| online.contains(cpu));
+    }
+}
+
 /// Compares number of nodes and CPUs of each.
 pub fn check(expect: &Topology, nodes: &[NodeInfo]) -> Result<(), Misfit> {
     same("nodes", expect.cpus_per_node.len(), nodes.len())?;
