@@ -1,5 +1,7 @@
 //! What the guest's agent said, as far as the trial goes.
 
+use std::time::Instant;
+
 use anyhow::Result;
 use kverdict_core::protocol::{Counters, Detector, Message};
 use kverdict_core::record::Exposure;
@@ -48,6 +50,7 @@ pub struct AgentChannel {
     /// Messages so far; grows as long as the agent lives.
     pub messages: u64,
     load_started_ms: u64,
+    load_started: Option<Instant>,
     first: Option<Counters>,
     last: Option<(u64, Counters)>,
     heartbeats: u64,
@@ -67,6 +70,7 @@ impl AgentChannel {
             garbage_lines: 0,
             messages: 0,
             load_started_ms: 0,
+            load_started: None,
             first: None,
             last: None,
             heartbeats: 0,
@@ -110,6 +114,17 @@ impl AgentChannel {
         (self.load_started_ms > 0).then_some(self.load_started_ms)
     }
 
+    fn counted_ms(&self) -> Option<u64> {
+        let (_, last) = self.last.as_ref()?;
+        let counted = last.read_at_ms?.saturating_sub(self.load_started_ms);
+        (counted > 0).then_some(counted)
+    }
+
+    /// When the load started, by the host's clock; `None` before.
+    pub fn load_started(&self) -> Option<Instant> {
+        self.load_started
+    }
+
     /// What ran under load.
     pub fn exposure(&self) -> Exposure {
         let counters = match (&self.first, &self.last) {
@@ -119,6 +134,7 @@ impl AgentChannel {
         Exposure {
             load_ms: self.load_ms(),
             heartbeats: self.heartbeats,
+            counted_ms: self.counted_ms(),
             counters,
             holder: None,
         }
@@ -150,6 +166,7 @@ impl AgentChannel {
             }
             Message::LoadStarted { uptime_ms, .. } => {
                 self.load_started_ms = uptime_ms;
+                self.load_started = Some(Instant::now());
                 self.phase = Phase::Loading;
             }
             Message::Heartbeat {
@@ -161,6 +178,9 @@ impl AgentChannel {
                     self.heartbeats += 1;
                     self.first.get_or_insert_with(|| counters.clone());
                     self.last = Some((uptime_ms, counters));
+                } else if self.phase == Phase::Armed {
+                    // What was counted when the load began, as nearly as it is known.
+                    self.first = Some(counters);
                 }
             }
             Message::LoadFailed { reason } => self.phase = Phase::LoadFailed(reason),

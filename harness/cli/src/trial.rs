@@ -334,8 +334,13 @@ impl<'a> Watcher<'a> {
             .max(of_outside.map(|finding| finding.matched));
         let mut exposure = self.guest.agent.exposure();
         exposure.holder = self.tally.grown();
-        // A lockup may silence the heartbeats long before it is reported. Too much time makes the
-        // rate smaller and the verdict harder to reach, too little would flatter it.
+        // A lockup may silence the heartbeats long before it is noticed, or leave them going on until
+        // the guest is killed. Too much time makes the rate smaller and the verdict harder to reach, too
+        // little would flatter it.
+        let noticed = self.stuck_at.zip(self.guest.agent.load_started());
+        if let Some((stuck, load)) = noticed {
+            exposure.load_ms = stuck.saturating_duration_since(load).as_millis() as u64;
+        }
         exposure.load_ms = exposure.load_ms.max(load_to_report_ms.unwrap_or(0));
         TrialRecord {
             schema: record::SCHEMA_VERSION,

@@ -187,6 +187,22 @@ pub enum SpareCpus {
 }
 
 impl Tuning {
+    /// All settings, as `NAME=VALUE`.
+    pub fn settings(&self) -> Vec<String> {
+        let pairs = [&self.sysctls, &self.files, &self.hold];
+        let mut settings: Vec<String> = pairs
+            .into_iter()
+            .flatten()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        settings.extend(self.sched_features.iter().cloned());
+        settings.extend(self.spare_cpus.map(|spare| match spare {
+            SpareCpus::Offline => "spare CPUs offline".to_owned(),
+            SpareCpus::Apart => "spare CPUs outside the load's cpuset".to_owned(),
+        }));
+        settings
+    }
+
     /// Adds the settings that are not made here already.
     pub fn add(&mut self, other: &Self) {
         let maps = [
@@ -320,8 +336,8 @@ fn default_trials() -> u32 {
     40
 }
 
-/// Rates below which a trial was not exposed. A counter that the kernel does not have is not
-/// asked for, but then the report says so.
+/// Rates below which a trial was not exposed. What is asked for and nobody counts counts as too little:
+/// ask for 0 where a kernel does not tell and no amplifier or holder is there.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MinExposure {

@@ -86,6 +86,10 @@ pub struct Exposure {
     pub load_ms: u64,
     /// Heartbeats received under load.
     pub heartbeats: u64,
+    /// Guest milliseconds from the start of the load to the last reading of the counters, which a lockup
+    /// ends long before it is reported; absent: they were not read under load, or it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted_ms: Option<u64>,
     /// What the counters grew by under load.
     pub counters: Counters,
     /// What the holder counted under load, in campaigns that have one.
@@ -145,7 +149,13 @@ impl Exposure {
         ];
         let mut short = Vec::new();
         for (name, count, least) in asked {
-            let Some(count) = count else { continue };
+            // What nobody counts may never have happened.
+            let Some(count) = count else {
+                if least > 0.0 {
+                    short.push(format!("nobody counts {name}, {least:.1}/min asked for"));
+                }
+                continue;
+            };
             let per_minute = count as f64 / self.minutes().max(f64::MIN_POSITIVE);
             if self.load_ms == 0 || per_minute < least {
                 short.push(format!("{per_minute:.1} {name}/min, {least:.1} asked for"));

@@ -295,11 +295,16 @@ fn tally(campaign: &Campaign, role: Role, records: &[TrialRecord]) -> ArmTally {
         .collect();
     let load_ms: u64 = exposed.iter().map(|record| record.exposure.load_ms).sum();
     let minutes = load_ms as f64 / 60_000.0;
-    // A lockup may come before the first heartbeat: such a trial says nothing about rates.
+    // A lockup may come before the first heartbeat: such a trial says nothing about rates. It is reported
+    // seconds after it happened, in which nothing is counted any more.
     let per_minute = |get: &dyn Fn(&TrialRecord) -> Option<u64>| -> Option<f64> {
-        let known = exposed
-            .iter()
-            .filter_map(|record| Some((get(record)?, record.exposure.load_ms)));
+        let known = exposed.iter().filter_map(|record| {
+            let exposure = &record.exposure;
+            Some((
+                get(record)?,
+                exposure.counted_ms.unwrap_or(exposure.load_ms),
+            ))
+        });
         let (total, load_ms) = known.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
         (load_ms > 0).then(|| total as f64 / (load_ms as f64 / 60_000.0))
     };

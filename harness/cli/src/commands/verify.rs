@@ -12,8 +12,8 @@ use kverdict_core::verdict;
 use crate::build::cache::Cache;
 use crate::campaigns;
 use crate::catalogue::Catalogue;
-use crate::commands::TrialArgs;
 use crate::commands::kernel_args::KernelArgs;
+use crate::commands::{TrialArgs, print};
 use crate::dependencies;
 use crate::layout::RunDir;
 use crate::process::Interrupted;
@@ -80,11 +80,7 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode> {
         return Err(error);
     }
     let report = reports::write(run.dir(), &manifest, &records)?;
-    if args.common.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        println!("{report}");
-    }
+    print(&report, args.common.json)?;
     progress.line(format!("results: {}", run.dir().root().display()));
     Ok(ExitCode::from(report.verdict.conclusion.exit_code()))
 }
@@ -153,12 +149,11 @@ fn prove_detectors(
     run: &mut Run,
     records: &mut Records,
 ) -> Result<()> {
-    if !campaign.policy.prove_detectors {
-        return Ok(());
-    }
     for arm in campaign.arms.keys() {
         let proven = records.armings.iter().any(|arming| arming.arm == *arm);
-        if proven && !session.lacks_names(campaign, arm)? {
+        let wanted = campaign.policy.prove_detectors && !proven;
+        // The holder's places are asked for in the same boot.
+        if !wanted && !session.lacks_names(campaign, arm)? {
             continue;
         }
         let arming = session.prove_detectors(campaign, arm, run.dir())?;

@@ -52,6 +52,7 @@ pub fn record(number: u32, arm: &str, outcome: Outcome, seconds: u64, swaps: u64
             holder: None,
             load_ms: seconds * 1000,
             heartbeats: seconds,
+            counted_ms: None,
             counters: Counters {
                 swaps: Some(swaps),
                 ..Counters::default()
