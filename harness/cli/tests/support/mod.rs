@@ -189,6 +189,16 @@ pub fn start_guest(kernel: &str, initramfs: &Path, qmp: &Path) -> Guest {
     Guest(child)
 }
 
+/// What is left of a run whose test failed: its report, before the folder goes.
+impl Drop for Run {
+    fn drop(&mut self) {
+        if std::thread::panicking() && self._scratch.is_some() {
+            let report = fs::read_to_string(self.dir.join("report.txt"));
+            eprintln!("{}\n{}", report.unwrap_or_default(), self.stderr);
+        }
+    }
+}
+
 impl Run {
     fn new(output: std::process::Output, dir: PathBuf, scratch: Option<tempfile::TempDir>) -> Self {
         Self {
