@@ -41,6 +41,10 @@ impl RunDir {
     pub fn tune_manifest(&self) -> PathBuf {
         self.root.join("tune.json")
     }
+    /// What the bisection was started with.
+    pub fn bisect_manifest(&self) -> PathBuf {
+        self.root.join("bisect.json")
+    }
     /// What trials of a single kernel were started with.
     pub fn trial_manifest(&self) -> PathBuf {
         self.root.join("single.json")

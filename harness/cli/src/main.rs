@@ -3,8 +3,10 @@
 mod accel;
 mod agent_channel;
 mod arming;
+mod bisection;
 mod build;
 mod campaigns;
+mod candidates;
 mod catalogue;
 mod commands;
 mod configs;
@@ -61,6 +63,8 @@ struct Cli {
 enum Command {
     /// Build both arms of a campaign, run trials until the verdict stands, and report
     Verify(Box<commands::verify::VerifyArgs>),
+    /// Find the commit, patch or kernel that broke it or fixed it
+    Bisect(Box<commands::bisect::BisectArgs>),
     /// Say whether one kernel has the bug, by trials; the exit status is what `git bisect run` wants
     Trial(Box<commands::trial::TrialOneArgs>),
     /// Search the load under which both sides of the race come together most often
@@ -107,6 +111,7 @@ fn main() -> ExitCode {
 fn run(command: &Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Verify(args) => commands::verify::run(args),
+        Command::Bisect(args) => commands::bisect::run(args),
         Command::Trial(args) => commands::trial::run(args),
         Command::Tune(args) => commands::tune::run(args),
         Command::Build(args) => commands::build::run(args, &Progress::detect()),

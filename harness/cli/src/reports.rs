@@ -1,9 +1,13 @@
 //! Writing a run's reports: recomputed from its records whenever asked.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use anyhow::Result;
 use kverdict_core::assessment::{self, Assessment};
+use kverdict_core::bisect::report::{self as bisect_report, BisectReport};
+use kverdict_core::campaign::{Campaign, Tuning};
+use kverdict_core::catalogue::AmplifierSpec;
 use kverdict_core::catalogue::patch::PatchKind;
 use kverdict_core::holder::HolderSpec;
 use kverdict_core::record::TrialRecord;
@@ -14,10 +18,11 @@ use kverdict_core::tune::search::Search;
 use kverdict_core::tune::space::Space;
 use kverdict_core::verdict;
 
+use crate::bisection::{self, Attempt};
 use crate::build::BuildRecord;
 use crate::build::overlay::Direction;
 use crate::layout::RunDir;
-use crate::store::{self, Manifest, Records, TrialManifest, TuneManifest};
+use crate::store::{self, BisectManifest, Manifest, Records, Start, TrialManifest, TuneManifest};
 
 /// Judges the records and writes `report.txt` and `report.json`.
 ///
@@ -29,7 +34,13 @@ pub fn write(dir: &RunDir, manifest: &Manifest, records: &Records) -> Result<Rep
     let report = report::report(
         &dir.id(),
         campaign,
-        environment(dir, manifest, &records.trials),
+        environment(
+            dir,
+            &manifest.start,
+            campaign,
+            &manifest.amplifiers,
+            &records.trials.iter().collect::<Vec<_>>(),
+        ),
         &records.armings,
         &records.trials,
         verdict,
@@ -80,6 +91,16 @@ pub fn write_tune(
     let mut environment = vec![("run".to_owned(), dir.id())];
     environment.extend(manifest.start.lines());
     environment.push(accelerator(&records));
+    let campaign = &manifest.campaign;
+    environment.extend(
+        campaign
+            .holder
+            .as_ref()
+            .map(|holder| ("holder".to_owned(), describe_holder(holder))),
+    );
+    if !campaign.amplifiers.is_empty() {
+        environment.push(("amplifiers".to_owned(), campaign.amplifiers.join(", ")));
+    }
     environment.extend(kernels(dir, &records));
     let report = tune_report::report(
         &dir.id(),
@@ -99,25 +120,56 @@ pub fn write_tune(
     Ok(report)
 }
 
+/// Makes a bisection's report and writes `report.txt` and `report.json`.
+///
+/// # Errors
+/// When the candidates are no range, or the run's folder cannot be written.
+pub fn write_bisect(
+    dir: &RunDir,
+    manifest: &BisectManifest,
+    attempts: &[Attempt],
+) -> Result<BisectReport> {
+    let records: Vec<&TrialRecord> = attempts.iter().filter_map(Attempt::trial).collect();
+    let observations = bisection::observations(manifest, attempts);
+    let report = bisect_report::report(
+        &dir.id(),
+        &manifest.candidates.range()?,
+        &manifest.policy,
+        environment(
+            dir,
+            &manifest.start,
+            &manifest.campaign,
+            &manifest.amplifiers,
+            &records,
+        ),
+        &observations,
+    );
+    store::replace(&dir.report_json(), &serde_json::to_vec_pretty(&report)?)?;
+    store::replace(&dir.report_text(), report.to_string().as_bytes())?;
+    Ok(report)
+}
+
+/// What a run was made with, as label and value.
 fn environment(
     dir: &RunDir,
-    manifest: &Manifest,
-    records: &[TrialRecord],
+    start: &Start,
+    campaign: &Campaign,
+    amplifiers: &[AmplifierSpec],
+    records: &[&TrialRecord],
 ) -> Vec<(String, String)> {
-    let records: Vec<&TrialRecord> = records.iter().collect();
     let mut lines = vec![("run".to_owned(), dir.id())];
-    lines.extend(manifest.start.lines());
-    lines.push(accelerator(&records));
-    if let Some(holder) = &manifest.campaign.holder {
+    lines.extend(start.lines());
+    lines.push(accelerator(records));
+    if let Some(holder) = &campaign.holder {
         lines.push(("holder".to_owned(), describe_holder(holder)));
     }
-    for amplifier in &manifest.amplifiers {
+    for amplifier in amplifiers {
         lines.push((
             format!("amplifier {}", amplifier.name),
-            format!("{} ({})", amplifier.reason, amplifier.settings().join(", ")),
+            describe_amplifier(amplifier, &campaign.tuning),
         ));
     }
-    lines.extend(kernels(dir, &records));
+    lines.extend(kernels(dir, records));
     lines
 }
 
@@ -144,6 +196,20 @@ fn kernels(dir: &RunDir, records: &[&TrialRecord]) -> Vec<(String, String)> {
         }
     }
     lines
+}
+
+/// What an amplifier is there for, and which of its settings were made.
+fn describe_amplifier(amplifier: &AmplifierSpec, made: &Tuning) -> String {
+    let (made, other) = amplifier.settings_among(made);
+    let mut text = format!("{} ({})", amplifier.reason, made.join(", "));
+    if !other.is_empty() {
+        let _ = write!(
+            text,
+            "; the campaign has its own value instead of {}",
+            other.join(", ")
+        );
+    }
+    text
 }
 
 fn describe_holder(holder: &HolderSpec) -> String {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use kverdict_core::arming::Arming;
 use kverdict_core::assessment::Enough;
+use kverdict_core::bisect::search::Policy;
 use kverdict_core::campaign::Campaign;
 use kverdict_core::catalogue::AmplifierSpec;
 use kverdict_core::record::TrialRecord;
@@ -16,6 +17,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::bisection::Attempt;
+use crate::candidates::Candidates;
 use crate::commands::Usage;
 use crate::dependencies;
 use crate::layout::RunDir;
@@ -48,6 +51,23 @@ pub struct TuneManifest {
     pub campaign: Campaign,
 }
 
+/// What a bisection was started with: `bisect.json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BisectManifest {
+    /// By what, when and where.
+    #[serde(flatten)]
+    pub start: Start,
+    /// The campaign as resolved, with an arm for each candidate.
+    pub campaign: Campaign,
+    /// Its run-time amplifiers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub amplifiers: Vec<AmplifierSpec>,
+    /// What is searched.
+    pub candidates: Candidates,
+    /// When it is decided.
+    pub policy: Policy,
+}
+
 /// What trials of a single kernel were started with: `single.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TrialManifest {
@@ -71,6 +91,15 @@ pub trait Started: Serialize + DeserializeOwned {
 impl Started for Manifest {
     fn file(dir: &RunDir) -> PathBuf {
         dir.manifest()
+    }
+    fn start(&self) -> &Start {
+        &self.start
+    }
+}
+
+impl Started for BisectManifest {
+    fn file(dir: &RunDir) -> PathBuf {
+        dir.bisect_manifest()
     }
     fn start(&self) -> &Start {
         &self.start
@@ -254,10 +283,23 @@ impl Run {
     /// # Errors
     /// When the disk does not take it; the list is left without a torn line.
     pub fn record<T: AsRef<TrialRecord> + Serialize>(&mut self, trial: &T) -> Result<()> {
-        let record = trial.as_ref();
-        let own = self.dir.trial(&record.id).record();
-        replace(&own, &serde_json::to_vec_pretty(record)?)?;
-        append(&mut self.trials, &self.dir.trials(), trial)
+        self.keep(Some(trial.as_ref()), trial)
+    }
+
+    /// Stores what came of trying a candidate of a bisection, in the same way.
+    ///
+    /// # Errors
+    /// As [`Run::record`].
+    pub fn record_attempt(&mut self, attempt: &Attempt) -> Result<()> {
+        self.keep(attempt.trial(), attempt)
+    }
+
+    fn keep(&mut self, record: Option<&TrialRecord>, line: &impl Serialize) -> Result<()> {
+        if let Some(record) = record {
+            let own = self.dir.trial(&record.id).record();
+            replace(&own, &serde_json::to_vec_pretty(record)?)?;
+        }
+        append(&mut self.trials, &self.dir.trials(), line)
     }
 
     /// Stores what a lockup made on purpose showed.

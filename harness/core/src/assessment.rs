@@ -176,16 +176,16 @@ impl std::fmt::Display for State {
 impl std::fmt::Display for Assessment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writeln!(f, "{}: {}", self.state, self.reasons.join("; "))?;
-        writeln!(
+        write!(
             f,
             "trials {}, target lockups {}, exposed minutes {:.2}",
             self.trials, self.lockups, self.minutes
         )?;
         if let Some(rate) = self.rate_below {
             let percent = statistics::CONFIDENCE * 100.0;
-            writeln!(
+            write!(
                 f,
-                "its rate is below {rate:.2} lockups/min (upper end of the exact {percent:.0} % Poisson interval)"
+                "\nits rate is below {rate:.2} lockups/min (upper end of the exact {percent:.0} % Poisson interval)"
             )?;
         }
         Ok(())

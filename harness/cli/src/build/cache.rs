@@ -6,6 +6,7 @@
 //! apt/<suite>/          lists of packages of other releases
 //! sources/<digest>/     unpacked sources, never written to again
 //! trees/<name>.json     what is known about the files of local trees
+//! checkouts/<name>/     one commit after the other of a git repository: tree/, index
 //! work/<name>/          one work place per source, config and compiler: tree/, out/
 //! builds/<key>/         finished builds; one without manifest.json is not finished
 //! rules/                what semantic patch rules made of files
@@ -103,6 +104,11 @@ impl Cache {
     /// What is known about the files of a local tree.
     pub fn tree_memo(&self, name: &str) -> PathBuf {
         self.root.join("trees").join(format!("{name}.json"))
+    }
+
+    /// Where the commits of a git repository are checked out, one after the other.
+    pub fn checkout(&self, name: &str) -> PathBuf {
+        self.root.join("checkouts").join(name)
     }
 
     /// A work place.

@@ -8,13 +8,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use kverdict_core::catalogue::key::sha256_hex;
 use kverdict_core::catalogue::source::GitSource;
 use xshell::{Cmd, Shell, cmd};
 
 use super::cache::{Cache, write_whole};
 use super::file::resolve;
+use super::repository::Repository;
 use super::source::{Source, unpacked};
 use super::unpack;
 use crate::process::{Ending, Job, describe, tail_of};
@@ -25,7 +26,7 @@ const FETCH_LIMIT: Duration = Duration::from_secs(2 * 60 * 60);
 const ASK_LIMIT: Duration = Duration::from_secs(2 * 60);
 const ARCHIVE_LIMIT: Duration = Duration::from_secs(30 * 60);
 /// Settings of a repository or a user that would change what is read, or write while reading.
-const NEUTRAL: [&str; 8] = [
+pub(super) const NEUTRAL: [&str; 8] = [
     "-c",
     "safe.directory=*",
     "-c",
@@ -54,10 +55,7 @@ pub fn obtain(
 }
 
 fn local(path: &Path, reference: &str, cache: &Cache, progress: &Progress) -> Result<Source> {
-    let shell = quiet_shell()?;
-    let wanted = format!("{reference}^{{commit}}");
-    let commit = read(git(&shell, path).args(["rev-parse", "--verify", "--quiet", "--end-of-options", &wanted]))
-        .with_context(|| format!("the repository {} has no commit `{reference}`: name a tag, branch or commit that `git -C {0} rev-parse` knows", path.display()))?;
+    let commit = Repository::open(path)?.commit(reference)?;
     let about = format!("git {} {reference} ({commit:.12})", path.display());
     unpacked(&commit, about, cache, progress, |target| {
         export(path, &commit, target, cache, progress)
@@ -282,7 +280,7 @@ fn is_success(ending: Ending) -> bool {
     matches!(ending, Ending::Exited(status) if status.success())
 }
 
-fn quiet_shell() -> Result<Shell> {
+pub(super) fn quiet_shell() -> Result<Shell> {
     let shell = Shell::new()?;
     shell.set_var("GIT_OPTIONAL_LOCKS", "0");
     shell.set_var("GIT_TERMINAL_PROMPT", "0");
@@ -290,11 +288,11 @@ fn quiet_shell() -> Result<Shell> {
     Ok(shell)
 }
 
-fn git<'a>(shell: &'a Shell, repository: &Path) -> Cmd<'a> {
+pub(super) fn git<'a>(shell: &'a Shell, repository: &Path) -> Cmd<'a> {
     cmd!(shell, "git").args(NEUTRAL).arg("-C").arg(repository)
 }
 
-fn read(command: Cmd<'_>) -> Result<String> {
+pub(super) fn read(command: Cmd<'_>) -> Result<String> {
     Ok(command.quiet().ignore_stderr().read()?)
 }
 

@@ -5,6 +5,7 @@
 mod apt;
 mod binary;
 pub mod cache;
+pub mod checkout;
 mod chroot;
 mod compat;
 pub mod compile;
@@ -22,6 +23,7 @@ pub mod overlay;
 pub mod package;
 mod patching;
 pub mod record;
+pub mod repository;
 pub mod source;
 mod source_rpm;
 pub mod toolchain;

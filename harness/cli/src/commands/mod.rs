@@ -1,9 +1,13 @@
 //! The program's commands, one module each.
 
+use std::fmt::Display;
 use std::path::PathBuf;
 
+use anyhow::Result;
 use clap::Args;
+use serde::Serialize;
 
+pub mod bisect;
 pub mod boot;
 pub mod build;
 pub mod classify;
@@ -36,6 +40,19 @@ pub struct TrialArgs {
     /// Parallel compile jobs [default: number of processors]
     #[arg(long, short, value_name = "N")]
     jobs: Option<usize>,
+}
+
+/// Prints a report for people, or as JSON.
+///
+/// # Errors
+/// When it cannot be put in JSON.
+pub fn print(report: &(impl Display + Serialize), json: bool) -> Result<()> {
+    if json {
+        println!("{}", serde_json::to_string_pretty(report)?);
+    } else {
+        println!("{report}");
+    }
+    Ok(())
 }
 
 /// Input that is wrong in a way of its own: a missing file, a name that nothing has.

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 
+use crate::commands::{bisect, print, trial};
 use crate::layout::RunDir;
-use crate::store::Manifest;
+use crate::store::{BisectManifest, Manifest, Started, TrialManifest};
 use crate::{reports, store};
 
 /// Arguments of `kverdict report`.
@@ -26,12 +27,22 @@ pub struct ReportArgs {
 /// When the run cannot be read, or its reports cannot be written.
 pub fn run(args: &ReportArgs) -> Result<ExitCode> {
     let dir = RunDir::new(&args.run)?;
-    let (manifest, records) = store::read::<Manifest, _>(&dir)?;
-    let report = reports::write(&dir, &manifest, &records)?;
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+    let code = if BisectManifest::file(&dir).exists() {
+        let (manifest, records) = store::read::<BisectManifest, _>(&dir)?;
+        let report = reports::write_bisect(&dir, &manifest, &records.trials)?;
+        print(&report, args.json)?;
+        bisect::exit_code(&report)
+    } else if TrialManifest::file(&dir).exists() {
+        let (manifest, records) = store::read(&dir)?;
+        let assessment = reports::write_trial(&dir, &manifest, &records)?;
+        print(&assessment, args.json)?;
+        // As of one that does not search the fix.
+        trial::exit_code(&assessment, false)
     } else {
-        println!("{report}");
-    }
-    Ok(ExitCode::from(report.verdict.conclusion.exit_code()))
+        let (manifest, records) = store::read::<Manifest, _>(&dir)?;
+        let report = reports::write(&dir, &manifest, &records)?;
+        print(&report, args.json)?;
+        report.verdict.conclusion.exit_code()
+    };
+    Ok(ExitCode::from(code))
 }

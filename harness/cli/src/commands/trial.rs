@@ -14,7 +14,7 @@ use crate::build::BuildFailure;
 use crate::build::cache::Cache;
 use crate::campaigns;
 use crate::catalogue::Catalogue;
-use crate::commands::{TrialArgs, Usage};
+use crate::commands::{TrialArgs, Usage, print};
 use crate::dependencies;
 use crate::layout::RunDir;
 use crate::progress::Progress;
@@ -121,16 +121,13 @@ pub fn run(args: &TrialOneArgs) -> Result<ExitCode> {
         return Ok(ExitCode::from(SKIP));
     }
     let assessment = reports::write_trial(run.dir(), &manifest, &records)?;
-    if args.common.json {
-        println!("{}", serde_json::to_string_pretty(&assessment)?);
-    } else {
-        print!("{assessment}");
-    }
+    print(&assessment, args.common.json)?;
     progress.line(format!("results: {}", run.dir().root().display()));
     Ok(ExitCode::from(exit_code(&assessment, args.find_fix)))
 }
 
-fn exit_code(assessment: &Assessment, find_fix: bool) -> u8 {
+/// Exit status of the program for what was found.
+pub fn exit_code(assessment: &Assessment, find_fix: bool) -> u8 {
     match assessment.state {
         State::HasBug => u8::from(!find_fix),
         State::NoBugShown => u8::from(find_fix),

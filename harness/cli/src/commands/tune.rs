@@ -14,7 +14,7 @@ use crate::build::cache::Cache;
 use crate::campaigns;
 use crate::catalogue::Catalogue;
 use crate::commands::kernel_args::KernelArgs;
-use crate::commands::{TrialArgs, Usage};
+use crate::commands::{TrialArgs, Usage, print};
 use crate::dependencies;
 use crate::layout::RunDir;
 use crate::process::Interrupted;
@@ -106,11 +106,7 @@ pub fn run(args: &TuneArgs) -> Result<ExitCode> {
             ));
         }
     })?;
-    if args.common.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        println!("{report}");
-    }
+    print(&report, args.common.json)?;
     progress.line(format!("results: {}", root.display()));
     Ok(ExitCode::from(exit_code(&report)))
 }

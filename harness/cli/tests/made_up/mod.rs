@@ -20,7 +20,7 @@ bzImage: $(O)/vmlinux
 	@echo 6.99.0-made-up > $(O)/include/config/kernel.release
 $(O)/vmlinux: $(objects)
 	@cat $^ > $@
-	@nm $^ > $(O)/System.map
+	@echo "ffffffff81000000 T _text" > $(O)/System.map
 $(O)/kernel/%.o: kernel/%.c
 	@mkdir -p $(@D)
 	@echo "  CC      kernel/$*.o"
@@ -172,6 +172,7 @@ pub fn shell(folder: &Path, script: &str) -> String {
         .output()
         .unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{script}: {errors}");
-    String::from_utf8(output.stdout).unwrap()
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{script}: {errors}{said}");
+    said
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Problems;
 use super::problem::{check_name, parse_checked};
-use crate::campaign::{SpareCpus, Tuning};
+use crate::campaign::Tuning;
 
 /// Settings with a name and a reason, as its YAML file describes them. They are made by the agent, in
 /// every arm alike, and never taken back: the guest ends with its trial.
@@ -53,35 +53,37 @@ impl AmplifierSpec {
         found
     }
 
-    /// Everything that it sets, as `NAME=VALUE`.
-    pub fn settings(&self) -> Vec<String> {
-        let tuning = &self.tuning;
-        let pairs = [&tuning.sysctls, &tuning.files, &tuning.hold];
-        let mut settings: Vec<String> = pairs
-            .into_iter()
-            .flatten()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
-        settings.extend(tuning.sched_features.iter().cloned());
-        settings.extend(tuning.spare_cpus.map(|spare| match spare {
-            SpareCpus::Offline => "spare CPUs offline".to_owned(),
-            SpareCpus::Apart => "spare CPUs outside the load's cpuset".to_owned(),
-        }));
-        settings
+    /// What it sets, as `NAME=VALUE`: the settings that are among those `made`, and those in whose place
+    /// something else was.
+    pub fn settings_among(&self, made: &Tuning) -> (Vec<String>, Vec<String>) {
+        let made = made.settings();
+        let mine = self.tuning.settings().into_iter();
+        mine.partition(|setting| made.contains(setting))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::campaign::Setting;
 
     const TEXT: &str = "name: a\nreason: r\napplies_to: all\n\
                         tuning: {sysctls: {kernel.x: 1}, sched_features: [NO_Y], files: {/proc/z: \"|=2\"}}\n";
 
     #[test]
-    fn it_lists_what_it_sets() {
+    fn what_it_sets_is_told_from_what_a_campaign_sets_instead() {
         let spec = AmplifierSpec::parse("amplifiers/a.yaml", TEXT).unwrap();
-        assert_eq!(spec.settings(), ["kernel.x=1", "/proc/z=|=2", "NO_Y"]);
+        let mut campaign = Tuning::default();
+        campaign.add(&spec.tuning);
+        let all = ["kernel.x=1", "/proc/z=|=2", "NO_Y"].map(str::to_owned);
+        assert_eq!(spec.settings_among(&campaign), (all.to_vec(), Vec::new()));
+        let mut own = Tuning::default();
+        own.sysctls
+            .insert("kernel.x".to_owned(), Setting::Number(7));
+        own.add(&spec.tuning);
+        let (made, other) = spec.settings_among(&own);
+        assert_eq!(made, all[1..]);
+        assert_eq!(other, all[..1]);
     }
 
     #[test]

@@ -11,6 +11,8 @@ pub struct Signature {
     pub name: &'static str,
     /// What it is about, in one sentence.
     pub about: &'static str,
+    /// Folders and files of the kernel that a change in the matter probably touches.
+    pub paths: &'static [&'static str],
     /// All of these make a target.
     pub sides: &'static [Side],
 }
@@ -68,6 +70,11 @@ pub static STOP_TWO_CPUS: Signature = Signature {
     name: "stop-two-cpus",
     about: "stop_two_cpus() wakes a stopper under its lock while that stopper, going to sleep, \
             wants the other one's lock for an active balance (fixed by 0b26351b910f)",
+    paths: &[
+        "kernel/stop_machine.c",
+        "include/linux/stop_machine.h",
+        "kernel/sched/",
+    ],
     sides: &[
         Side {
             name: "A",

@@ -1,0 +1,335 @@
+//! `kverdict bisect` and `kverdict trial` on a made-up kernel, with a program in QEMU's place that plays the
+//! guest: a kernel with the defect locks up in two trials of three.
+
+mod made_up;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use made_up::{Place, shell};
+use serde_json::Value;
+
+const CAMPAIGN: &str = include_str!("../../../configs/migrate-swap.yaml");
+const TARGET_LOCKUP: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../core/tests/logs/target-6.12-reintroduced.log"
+);
+
+/// Whether a trial of a kernel with the defect locks up depends on its number alone. `hang` names a trial.
+const GUEST: &str = r#"#!/bin/sh
+[ "$1" = --version ] && { echo "QEMU emulator version 9.9"; exit 0; }
+while [ $# -gt 0 ]; do [ "$1" = -kernel ] && kernel=$2; shift; done
+say() { echo "$1" >> agent.jsonl; }
+counters() { echo "{\"packets\":$1,\"node_busy_percent\":[],\"swaps\":$1,\"amplifier\":{\"kv_met\":$2}}"; }
+number=$(basename "$PWD" | cut -c1-4 | sed 's/^0*//')
+: > console.log
+say '{"type":"hello","protocol":1,"release":"6.99","version":"x","uptime_ms":9,"nodes":[],"cmdline":""}'
+say '{"type":"armed","detectors":[],"tracing":true}'
+say '{"type":"load-started","uptime_ms":1000,"processes":1,"hugepages":false}'
+say "{\"type\":\"heartbeat\",\"seq\":0,\"uptime_ms\":1000,\"counters\":$(counters 0 0)}"
+case "$PWD" in *"/$(cat "$TEST/hang" 2>/dev/null || echo none)-"*) exec sleep 1000 ;; esac
+if grep -q DEFECT "$kernel" && [ $((number % 3)) -ne 0 ]; then
+    cat "$TEST/lockup.log" > console.log
+    say "{\"type\":\"heartbeat\",\"seq\":1,\"uptime_ms\":13000,\"counters\":$(counters 900 1)}"
+    exec sleep 1000
+fi
+say "{\"type\":\"heartbeat\",\"seq\":1,\"uptime_ms\":61000,\"counters\":$(counters 900 60)}"
+say '{"type":"end","uptime_ms":61001}'
+"#;
+
+/// A made-up kernel in a folder of its own.
+struct Bench {
+    place: Place,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let place = Place::new();
+        let campaign = CAMPAIGN
+            .replace("kernel: debian-6.12", "kernel: tiny")
+            .replace("    apply: [amplify, reintroduce-0b26351b910f]\n", "")
+            .replace("    apply: [amplify]\n", "")
+            .replace("accelerator: auto", "accelerator: tcg")
+            .replace("policy:\n", "policy:\n  prove_detectors: false\n");
+        place.write("campaign.yaml", &campaign);
+        place.write("bin/qemu-system-x86_64", GUEST);
+        let program = place.path("bin/qemu-system-x86_64");
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::copy(TARGET_LOCKUP, place.path("lockup.log")).unwrap();
+        Self { place }
+    }
+
+    fn start(&self, arguments: &[&str]) -> Child {
+        let path = std::env::var("PATH").unwrap();
+        Command::new(env!("CARGO_BIN_EXE_kverdict"))
+            .args(arguments)
+            .args(["--catalogue", "kernels", "--json"])
+            .current_dir(self.place.root())
+            .env("KVERDICT_CACHE", self.place.path("cache"))
+            .env(
+                "PATH",
+                format!("{}:{path}", self.place.path("bin").display()),
+            )
+            .env("TEST", self.place.root())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    fn run(&self, arguments: &[&str]) -> (Option<i32>, Value, String) {
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = self.start(arguments).wait_with_output().unwrap();
+        let report = serde_json::from_slice(&stdout).unwrap_or_default();
+        let errors = String::from_utf8_lossy(&stderr).into_owned();
+        (status.code(), report, errors)
+    }
+
+    fn run_report(&self, dir: &str) -> (Option<i32>, Value, String) {
+        let output = self.place.kverdict(&["report", dir, "--json"]);
+        let report = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), report, errors)
+    }
+
+    fn bisect(&self, arguments: &[&str]) -> (Option<i32>, Value, String) {
+        self.run(&[&["bisect", "--campaign", "campaign.yaml"], arguments].concat())
+    }
+
+    /// A repository of so many commits after the tag `first`; `change` is run in each, with its number as $1.
+    fn repository(&self, commits: u32, change: &str) {
+        let script = format!(
+            "git init -q -b main . && git config user.name x && git config user.email x@x
+             git add . && git commit -qm first && git tag first
+             for i in $(seq {commits}); do
+                 set -- $i; echo \"/* $i */\" >> kernel/b.c; {change}
+                 git commit -qam \"change $i\" && git tag c$i
+             done"
+        );
+        shell(&self.place.path("tree"), &script);
+    }
+
+    fn run_dir(&self) -> PathBuf {
+        let mut runs = fs::read_dir(self.place.path("results")).unwrap();
+        let dir = runs.next().unwrap().unwrap().path();
+        assert!(runs.next().is_none(), "one run was expected");
+        dir
+    }
+
+    fn attempts(&self) -> usize {
+        if !self.place.path("results").exists() {
+            return 0;
+        }
+        let list = self.run_dir().join("trials.jsonl");
+        fs::read_to_string(list).unwrap_or_default().lines().count()
+    }
+
+    fn commit(&self, name: &str) -> String {
+        let script = format!("git rev-parse --short=12 {name}^{{commit}}");
+        shell(&self.place.path("tree"), &script).trim().to_owned()
+    }
+}
+
+/// From the eleventh change on, the made-up kernel has the defect; the fifth and sixth do not build.
+const BREAKS: &str = "
+    if [ $1 = 5 ]; then echo 'broken(' >> kernel/a.c; fi
+    if [ $1 = 7 ]; then git checkout -q first -- kernel/a.c; fi
+    if [ $1 = 11 ]; then echo 'const char mark[] = \"DEFECT\";' >> kernel/a.c; fi";
+
+#[test]
+fn the_commit_that_broke_it_is_found_and_the_repository_is_left_alone() {
+    let bench = Bench::new();
+    bench.repository(16, BREAKS);
+    let state =
+        "git status --porcelain; git worktree list; find . -type f | sort | xargs sha256sum";
+    let before = shell(&bench.place.path("tree"), state);
+    let arguments = ["--repository", "tree", "--good", "first", "--bad", "main"];
+    let (code, report, errors) = bench.bisect(&arguments);
+    assert_eq!(code, Some(0), "{errors}");
+    assert_eq!(report["ending"]["found"]["candidate"], 11, "{report:#}");
+    let culprit = bench.commit("c11");
+    assert!(report["suspects"][0]["candidate"] == *culprit, "{report:#}");
+    assert_eq!(shell(&bench.place.path("tree"), state), before);
+    // What is stored says the same.
+    let dir = bench.run_dir();
+    let (code, again, errors) = bench.run_report(dir.to_str().unwrap());
+    assert_eq!(code, Some(0), "{errors}");
+    assert_eq!(again["ending"], report["ending"]);
+}
+
+#[test]
+fn the_commit_that_fixed_it_is_found_when_the_bad_one_comes_first() {
+    let bench = Bench::new();
+    bench.place.write(
+        "tree/kernel/a.c",
+        "const char mark[] = \"DEFECT\";\nint a(void)\n{\n\treturn 1;\n}\n",
+    );
+    bench.repository(12, "if [ $1 = 4 ]; then sed -i /DEFECT/d kernel/a.c; fi");
+    let arguments = ["--repository", "tree", "--good", "main", "--bad", "first"];
+    let (code, report, errors) = bench.bisect(&arguments);
+    assert_eq!(code, Some(0), "{errors}");
+    assert_eq!(report["ending"]["found"]["candidate"], 4, "{report:#}");
+    assert!(errors.contains("who fixed it"), "{errors}");
+}
+
+#[test]
+fn a_patch_of_a_series_is_found_and_the_one_that_does_not_build_is_named() {
+    let bench = Bench::new();
+    // Whole files as context: `patch` takes a hunk without lines after it for the file's end.
+    let in_file = |file: char, value: u32, lines: &str, change: &str| {
+        format!(
+            "--- a/kernel/{file}.c\n+++ b/kernel/{file}.c\n@@ {lines} @@\n int {file}(void)\n {{\n{change}\n \treturn {value};\n }}\n"
+        )
+    };
+    for number in 1..=12 {
+        let mark = "+\tstatic const char mark[] __attribute__((used)) = \"DEFECT\";";
+        let patch = match number {
+            6 => in_file('a', 1, "-1,4 +1,5", mark),
+            9 => in_file('b', 2, "-1,4 +1,5", "+broken("),
+            10 => in_file('b', 2, "-1,5 +1,4", "-broken("),
+            other => {
+                format!("--- /dev/null\n+++ b/extra/{other}.h\n@@ -0,0 +1 @@\n+int f{other};\n")
+            }
+        };
+        bench
+            .place
+            .write(&format!("series/{number:02}.patch"), &patch);
+    }
+    let (code, report, errors) = bench.bisect(&["--series", "series"]);
+    assert_eq!(code, Some(0), "{errors}");
+    assert_eq!(report["ending"]["found"]["candidate"], 6, "{report:#}");
+    assert_eq!(report["suspects"][0]["candidate"], "06-06", "{report:#}");
+    // Whoever asks for the ninth is told why it cannot be.
+    for skipped in report["skipped"].as_array().unwrap() {
+        assert_eq!(skipped["candidate"], "09-09");
+        assert!(
+            skipped["why"].as_str().unwrap().contains("kernel/b.c"),
+            "{skipped}"
+        );
+    }
+}
+
+#[test]
+fn ends_that_are_not_what_they_are_said_to_be_are_told() {
+    let bench = Bench::new();
+    bench.repository(6, "");
+    let arguments = ["--repository", "tree", "--good", "first", "--bad", "main"];
+    let (code, report, errors) = bench.bisect(&arguments);
+    assert_eq!(code, Some(125), "{errors}");
+    assert_eq!(report["ending"], "bad-end-silent", "{report:#}");
+
+    let bench = Bench::new();
+    bench.repository(6, "echo 'char mark[] = \"DEFECT\";' > kernel/a.c");
+    let arguments = ["--repository", "tree", "--good", "c2", "--bad", "main"];
+    let (code, report, errors) = bench.bisect(&arguments);
+    assert_eq!(code, Some(1), "{errors}");
+    assert_eq!(report["ending"], "good-end-bad", "{report:#}");
+}
+
+#[test]
+fn a_killed_bisection_goes_on_to_the_same_culprit() {
+    let bench = Bench::new();
+    bench.repository(16, BREAKS);
+    bench.place.write("hang", "0005");
+    let arguments = [
+        "bisect",
+        "--campaign",
+        "campaign.yaml",
+        "--repository",
+        "tree",
+    ];
+    let mut child = bench.start(&[&arguments[..], &["--good", "first", "--bad", "main"]].concat());
+    let end = Instant::now() + Duration::from_secs(120);
+    let hangs = || {
+        let trials = fs::read_dir(bench.run_dir().join("trials"));
+        trials.is_ok_and(|mut trials| {
+            trials.any(|trial| {
+                trial
+                    .unwrap()
+                    .file_name()
+                    .to_string_lossy()
+                    .starts_with("0005-")
+            })
+        })
+    };
+    while bench.attempts() < 4 || !hangs() {
+        assert!(Instant::now() < end, "the fifth trial never began");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    fs::remove_file(bench.place.path("hang")).unwrap();
+    let dir = bench.run_dir();
+    let before = fs::read_to_string(dir.join("trials.jsonl")).unwrap();
+    let (code, report, errors) = bench.run(&["bisect", "--resume", dir.to_str().unwrap()]);
+    assert_eq!(code, Some(0), "{errors}");
+    assert_eq!(report["ending"]["found"]["candidate"], 11, "{report:#}");
+    let after = fs::read_to_string(dir.join("trials.jsonl")).unwrap();
+    assert!(after.starts_with(&before), "what was recorded was changed");
+}
+
+#[test]
+fn git_bisect_run_gets_the_answers_that_it_understands() {
+    let bench = Bench::new();
+    bench.repository(16, BREAKS);
+    let tree = bench.place.path("tree");
+    let path = std::env::var("PATH").unwrap();
+    let script = format!(
+        "export KVERDICT_CACHE={cache} TEST={test} PATH={bin}:{path}
+         git bisect start main first >/dev/null
+         git bisect run {kverdict} trial --git-bisect --campaign ../campaign.yaml --catalogue ../kernels \
+             --results ../results --minutes 3 2>&1
+         git bisect log",
+        cache = bench.place.path("cache").display(),
+        test = bench.place.root().display(),
+        bin = bench.place.path("bin").display(),
+        kverdict = env!("CARGO_BIN_EXE_kverdict"),
+    );
+    let said = shell(&tree, &script);
+    let culprit = bench.commit("c11");
+    assert!(
+        said.contains("first bad commit") && said.contains(&culprit),
+        "{said}"
+    );
+    let expected = format!("first bad commit: [{culprit}");
+    assert!(said.contains(&expected), "{said}");
+}
+
+#[test]
+fn the_exit_status_of_a_trial_is_what_was_found() {
+    let bench = Bench::new();
+    let trial = |arguments: &[&str]| {
+        bench.run(
+            &[
+                &["trial", "--campaign", "campaign.yaml", "--tree", "tree"],
+                arguments,
+            ]
+            .concat(),
+        )
+    };
+    let (code, report, errors) = trial(&[]);
+    assert_eq!(code, Some(0), "{errors}");
+    assert_eq!(report["state"], "no-bug-shown");
+    assert!(report["minutes"].as_f64() >= Some(3.0), "{report}");
+    assert_eq!(trial(&["--find-fix", "--minutes", "1"]).0, Some(1));
+    bench
+        .place
+        .write("tree/kernel/a.c", "char mark[] = \"DEFECT\";\n");
+    let (code, report, errors) = trial(&[]);
+    assert_eq!(code, Some(1), "{errors}");
+    assert_eq!(report["state"], "has-bug");
+    assert_eq!(trial(&["--find-fix"]).0, Some(0));
+    bench.place.write("tree/kernel/a.c", "broken(\n");
+    let (code, _, errors) = trial(&[]);
+    assert_eq!(code, Some(125), "{errors}");
+    assert!(
+        errors.contains("could not tell") && errors.contains("a.c"),
+        "{errors}"
+    );
+}
