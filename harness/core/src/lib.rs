@@ -7,6 +7,7 @@
 pub mod arming;
 pub mod campaign;
 pub mod catalogue;
+pub mod compare;
 pub mod console;
 pub mod holder;
 pub mod inspect;
