@@ -7,6 +7,7 @@ mod build;
 mod campaigns;
 mod catalogue;
 mod commands;
+mod compared;
 mod configs;
 mod dependencies;
 mod gdb;
@@ -23,6 +24,7 @@ mod qmp;
 mod reports;
 mod running;
 mod session;
+mod sides;
 mod store;
 mod tail;
 mod trial;
@@ -61,6 +63,8 @@ struct Cli {
 enum Command {
     /// Build both arms of a campaign, run trials until the verdict stands, and report
     Verify(Box<commands::verify::VerifyArgs>),
+    /// Hold kernels against each other under the same load: which one fails more often, and how
+    Compare(Box<commands::compare::CompareArgs>),
     /// Search the load under which both sides of the race come together most often
     Tune(Box<commands::tune::TuneArgs>),
     /// Build one kernel and print where it is
@@ -105,6 +109,7 @@ fn main() -> ExitCode {
 fn run(command: &Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Verify(args) => commands::verify::run(args),
+        Command::Compare(args) => commands::compare::run(args),
         Command::Tune(args) => commands::tune::run(args),
         Command::Build(args) => commands::build::run(args, &Progress::detect()),
         Command::Boot(args) => commands::boot::run(args),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use kverdict_core::catalogue::patch::PatchKind;
+use kverdict_core::compare::report::{self as compare_report, CompareReport};
 use kverdict_core::holder::HolderSpec;
 use kverdict_core::record::TrialRecord;
 use kverdict_core::report::{self, Report};
@@ -15,8 +16,9 @@ use kverdict_core::verdict;
 
 use crate::build::BuildRecord;
 use crate::build::overlay::Direction;
+use crate::compared::{self, KnownSide};
 use crate::layout::RunDir;
-use crate::store::{self, Manifest, Records, TuneManifest};
+use crate::store::{self, CompareManifest, Manifest, Records, TuneManifest};
 
 /// Judges the records and writes `report.txt` and `report.json`.
 ///
@@ -70,6 +72,29 @@ pub fn write_tune(
         let tuned = report.tuned_yaml(&space.campaign(best)?)?;
         store::replace(&dir.tuned(), tuned.as_bytes())?;
     }
+    Ok(report)
+}
+
+/// Judges a comparison's records and writes `report.txt` and `report.json`.
+///
+/// # Errors
+/// When the run's folder cannot be read or written.
+pub fn write_compare(
+    dir: &RunDir,
+    manifest: &CompareManifest,
+    known: &[KnownSide],
+    records: &Records,
+) -> Result<CompareReport> {
+    let sides = compared::sides(known);
+    let report = compare_report::report(
+        &dir.id(),
+        &compared::comparison(manifest, &sides, records),
+        &records.trials,
+        environment(dir, &manifest.run, &records.trials),
+        &compared::for_report(dir, known)?,
+    );
+    store::replace(&dir.report_json(), &serde_json::to_vec_pretty(&report)?)?;
+    store::replace(&dir.report_text(), report.to_string().as_bytes())?;
     Ok(report)
 }
 

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use kverdict_core::arming::Arming;
 use kverdict_core::campaign::Campaign;
 use kverdict_core::catalogue::AmplifierSpec;
+use kverdict_core::compare::Demands;
 use kverdict_core::record::TrialRecord;
 use kverdict_core::tune::reading::TuneTrial;
 use kverdict_core::tune::spec::TuneSpec;
@@ -19,8 +20,9 @@ use serde_json::json;
 use crate::commands::Usage;
 use crate::dependencies;
 use crate::layout::RunDir;
+use crate::sides::SideSpec;
 
-/// Version of [`Manifest`] and [`TuneManifest`].
+/// Version of [`Manifest`], [`TuneManifest`] and [`CompareManifest`].
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// What a run was started with: `run.json`.
@@ -46,6 +48,18 @@ pub struct TuneManifest {
     pub spec: TuneSpec,
     /// The campaign that it starts from.
     pub campaign: Campaign,
+}
+
+/// What a comparison was started with: `compare.json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CompareManifest {
+    /// By what, when and where, and the campaign whose arms are the sides.
+    #[serde(flatten)]
+    pub run: Manifest,
+    /// What is asked of it.
+    pub demands: Demands,
+    /// The sides, the reference first.
+    pub sides: Vec<SideSpec>,
 }
 
 /// By what, when and where a run was started.
@@ -157,6 +171,15 @@ impl Run {
         Self::begin(dir, &path, manifest)
     }
 
+    /// Makes the folder of a new comparison.
+    ///
+    /// # Errors
+    /// When it exists, or cannot be written.
+    pub fn create_compare(dir: RunDir, manifest: &CompareManifest) -> Result<Self> {
+        let path = dir.compare_manifest();
+        Self::begin(dir, &path, manifest)
+    }
+
     fn begin(dir: RunDir, path: &Path, manifest: &impl Serialize) -> Result<Self> {
         fs::create_dir_all(dir.root()).with_context(|| {
             format!(
@@ -195,6 +218,17 @@ impl Run {
         let trials = read_lines(&dir.trials())?;
         drop_torn_line(&dir.trials())?;
         Ok((Self::open(dir)?, manifest, trials))
+    }
+
+    /// Continues a comparison: gives what it was started with, and what is recorded so far.
+    ///
+    /// # Errors
+    /// As [`Run::resume`].
+    pub fn resume_compare(dir: RunDir) -> Result<(Self, CompareManifest, Records)> {
+        let (manifest, records) = read_compare(&dir)?;
+        drop_torn_line(&dir.trials())?;
+        drop_torn_line(&dir.armings())?;
+        Ok((Self::open(dir)?, manifest, records))
     }
 
     fn open(dir: RunDir) -> Result<Self> {
@@ -327,11 +361,24 @@ fn append(file: &mut File, path: &Path, record: &impl Serialize) -> Result<()> {
 /// When there is no run, or its records are of another version or damaged (names file and line).
 pub fn read(dir: &RunDir) -> Result<(Manifest, Records)> {
     let manifest = read_manifest(dir, &dir.manifest(), |one: &Manifest| &one.start)?;
-    let records = Records {
+    Ok((manifest, read_records(dir)?))
+}
+
+/// Reads a comparison without writing into it.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_compare(dir: &RunDir) -> Result<(CompareManifest, Records)> {
+    let path = dir.compare_manifest();
+    let manifest = read_manifest(dir, &path, |one: &CompareManifest| &one.run.start)?;
+    Ok((manifest, read_records(dir)?))
+}
+
+fn read_records(dir: &RunDir) -> Result<Records> {
+    Ok(Records {
         armings: read_lines(&dir.armings())?,
         trials: read_lines(&dir.trials())?,
-    };
-    Ok((manifest, records))
+    })
 }
 
 fn read_manifest<T: DeserializeOwned>(

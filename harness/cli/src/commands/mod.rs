@@ -7,6 +7,7 @@ use clap::Args;
 pub mod boot;
 pub mod build;
 pub mod classify;
+pub mod compare;
 pub mod diagnose;
 pub mod doctor;
 pub mod inspect;

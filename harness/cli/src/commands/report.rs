@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::layout::RunDir;
-use crate::{reports, store};
+use crate::{compared, reports, store};
 
 /// Arguments of `kverdict report`.
 #[derive(Debug, Args)]
@@ -25,6 +25,12 @@ pub struct ReportArgs {
 /// When the run cannot be read, or its reports cannot be written.
 pub fn run(args: &ReportArgs) -> Result<ExitCode> {
     let dir = RunDir::new(&args.run)?;
+    if dir.compare_manifest().is_file() {
+        let (manifest, records) = store::read_compare(&dir)?;
+        let known = compared::read(&dir, &manifest)?;
+        let report = reports::write_compare(&dir, &manifest, &known, &records)?;
+        return compared::print(&report, args.json);
+    }
     let (manifest, records) = store::read(&dir)?;
     let report = reports::write(&dir, &manifest, &records)?;
     if args.json {
