@@ -20,6 +20,10 @@
 //! have come, its largest value over both whole processes reaches 1/alpha at most alpha often, and what
 //! was uncovered cannot have more. So the choice of the next arm may depend on anything, and trials may
 //! be cut at any length: a cut process starts afresh.
+//!
+//! *What it rests on.* That waiting has no memory. Lockups that are noticed late come more evenly than that,
+//! which is the safe side; boots of one kernel that differ in their rate come less evenly, which is not.
+//! `tests/promises.rs` has both.
 
 use std::cmp::Ordering;
 
