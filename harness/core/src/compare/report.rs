@@ -245,13 +245,22 @@ fn why_different(pair: &Pair, row: &Row) -> String {
         )
     };
     format!(
-        "{}, {}, {}; evidence {:.3e} against equal rates, {:.0} is asked for",
+        "{}, {}, {}; evidence {} against equal rates, {:.0} is asked for",
         row.failure,
         said(1, pair.side),
         said(0, pair.reference),
-        row.evidence,
+        plain(row.evidence),
         1.0 / row.error
     )
+}
+
+/// Evidence as people read it.
+pub(super) fn plain(evidence: f64) -> String {
+    if evidence < 1e6 {
+        format!("{evidence:.1}")
+    } else {
+        format!("{evidence:.1e}")
+    }
 }
 
 fn methods(comparison: &Comparison<'_>, sides: &[SideLine]) -> Vec<String> {
@@ -272,7 +281,8 @@ fn methods(comparison: &Comparison<'_>, sides: &[SideLine]) -> Vec<String> {
         format!(
             "worse, better: the order in which lockups come on the two sides' exposed minutes, run side by side, has an \
              e-process against equal rates (Robbins 1970; Lindon & Malek 2022); by Ville's inequality, and however often one \
-             looks, any side is called different wrongly with probability {} at most, over all pairs and kinds of failure",
+             looks, any side is called different wrongly with probability {} at most, over all pairs and kinds of failure, if waiting \
+             for one has no memory; boots of one kernel that differ threefold in their rate make it about twice that",
             demands.alpha
         ),
         "kinds of failure: the target has half of each pair's part of alpha; others share the rest by the order in which \

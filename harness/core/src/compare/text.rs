@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use super::audit::Difference;
 use super::failure::Clock;
 use super::judge::{Judgement, Pair, Row};
-use super::report::{CompareReport, SideLine, letter};
+use super::report::{CompareReport, SideLine, letter, plain};
 use crate::report::{write_evidence, write_trials};
 use crate::statistics::sequential::Ratio;
 
@@ -154,13 +154,13 @@ fn write_row(
     writeln!(f, "  {judgement:<20} {}", row.failure)?;
     writeln!(
         f,
-        "    {side} {} in {}, {reference} {} in {}; {side}'s rate is {} times {reference}'s; evidence {:.3e}, asked for {:.0}",
+        "    {side} {} in {}, {reference} {} in {}; {side}'s rate is {} times {reference}'s; evidence {}, asked for {:.0}",
         row.counts[1],
         over(1),
         row.counts[0],
         over(0),
         interval(&row.ratio),
-        row.evidence,
+        plain(row.evidence),
         1.0 / row.error
     )
 }
