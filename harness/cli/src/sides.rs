@@ -119,10 +119,19 @@ pub fn read(
                 '+' => &mut found.apply,
                 _ => &mut found.revert,
             };
-            list.push(patch.clone());
+            list.push(whole_path(patch)?);
         }
     }
     Ok(sides)
+}
+
+/// A patch that is a path, whole, so that a run can be gone on with from another folder; or its name.
+fn whole_path(patch: &str) -> Result<String> {
+    let path = Path::new(patch);
+    if path.is_file() || path.join("patch.yaml").is_file() {
+        return Ok(fs::canonicalize(path)?.display().to_string());
+    }
+    Ok(patch.to_owned())
 }
 
 fn read_side(index: usize, word: &str, known: &[String]) -> Result<SideSpec, String> {
@@ -233,8 +242,7 @@ pub fn campaign_for(
     let mut trees: BTreeMap<PathBuf, bool> = BTreeMap::new();
     for side in sides {
         let kernel = match &side.place {
-            Place::Catalogue => catalogue.kernel(&side.kernel)?,
-            Place::Tree(_) => catalogue.kernel(&side.kernel)?,
+            Place::Catalogue | Place::Tree(_) => catalogue.kernel(&side.kernel)?,
             Place::File(_) => return Ok(UNMODIFIED),
         };
         let Origin::Source(recipe) = &kernel.spec.origin else {
