@@ -36,18 +36,26 @@ impl Holder {
     /// # Errors
     /// When the kernel lacks one, or the folder cannot be written.
     pub fn prepare(spec: &HolderSpec, qemu: &str, run: &RunDir, symbols: &Symbols) -> Result<Self> {
-        let places = Places::find(|name| range(symbols, name)).map_err(|missing| {
-            anyhow!(
-                "the holder does not find {} in the kernel's symbols; leave `holder` out of the campaign",
-                missing.join(", ")
-            )
-        })?;
+        let places = Self::places(symbols).map_err(|why| anyhow!(why))?;
         let plugin = run.holder();
         store::replace(&plugin, &for_api(PLUGIN, api_version(qemu))?)?;
         Ok(Self {
             spec: spec.clone(),
             plugin,
             places,
+        })
+    }
+
+    /// The places where the holder watches a kernel.
+    ///
+    /// # Errors
+    /// Which of them the kernel does not have.
+    pub fn places(symbols: &Symbols) -> Result<Places, String> {
+        Places::find(|name| range(symbols, name)).map_err(|missing| {
+            format!(
+                "the holder does not find {} in the kernel's symbols; leave `holder` out of the campaign",
+                missing.join(", ")
+            )
         })
     }
 

@@ -49,6 +49,22 @@ impl RunDir {
     pub fn trial_manifest(&self) -> PathBuf {
         self.root.join("single.json")
     }
+    /// What the comparison was started with.
+    pub fn compare_manifest(&self) -> PathBuf {
+        self.root.join("compare.json")
+    }
+    /// What is known of a comparison's sides besides their trials.
+    pub fn sides(&self) -> PathBuf {
+        self.root.join("sides.json")
+    }
+    /// A catalogue of kernels that were named as files.
+    pub fn kernels(&self) -> PathBuf {
+        self.root.join("kernels")
+    }
+    /// One of these.
+    pub fn kernel(&self, name: &str) -> PathBuf {
+        self.kernels().join(format!("{name}.yaml"))
+    }
     /// Held by the process that writes into the run.
     pub fn lock(&self) -> PathBuf {
         self.root.join("lock")

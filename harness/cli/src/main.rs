@@ -9,6 +9,7 @@ mod campaigns;
 mod candidates;
 mod catalogue;
 mod commands;
+mod compared;
 mod configs;
 mod dependencies;
 mod gdb;
@@ -25,6 +26,7 @@ mod qmp;
 mod reports;
 mod running;
 mod session;
+mod sides;
 mod store;
 mod tail;
 mod trial;
@@ -67,6 +69,8 @@ enum Command {
     Bisect(Box<commands::bisect::BisectArgs>),
     /// Say whether one kernel has the bug, by trials; the exit status is what `git bisect run` wants
     Trial(Box<commands::trial::TrialOneArgs>),
+    /// Hold kernels against each other under the same load: which one fails more often, and how
+    Compare(Box<commands::compare::CompareArgs>),
     /// Search the load under which both sides of the race come together most often
     Tune(Box<commands::tune::TuneArgs>),
     /// Build one kernel and print where it is
@@ -113,6 +117,7 @@ fn run(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Verify(args) => commands::verify::run(args),
         Command::Bisect(args) => commands::bisect::run(args),
         Command::Trial(args) => commands::trial::run(args),
+        Command::Compare(args) => commands::compare::run(args),
         Command::Tune(args) => commands::tune::run(args),
         Command::Build(args) => commands::build::run(args, &Progress::detect()),
         Command::Boot(args) => commands::boot::run(args),

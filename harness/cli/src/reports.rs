@@ -9,6 +9,7 @@ use kverdict_core::bisect::report::{self as bisect_report, BisectReport};
 use kverdict_core::campaign::{Campaign, Tuning};
 use kverdict_core::catalogue::AmplifierSpec;
 use kverdict_core::catalogue::patch::PatchKind;
+use kverdict_core::compare::report::{self as compare_report, CompareReport};
 use kverdict_core::holder::HolderSpec;
 use kverdict_core::record::TrialRecord;
 use kverdict_core::report::{self, Report};
@@ -21,8 +22,11 @@ use kverdict_core::verdict;
 use crate::bisection::{self, Attempt};
 use crate::build::BuildRecord;
 use crate::build::overlay::Direction;
+use crate::compared::{self, KnownSide};
 use crate::layout::RunDir;
-use crate::store::{self, BisectManifest, Manifest, Records, Start, TrialManifest, TuneManifest};
+use crate::store::{
+    self, BisectManifest, CompareManifest, Manifest, Records, Start, TrialManifest, TuneManifest,
+};
 
 /// Judges the records and writes `report.txt` and `report.json`.
 ///
@@ -143,6 +147,35 @@ pub fn write_bisect(
             &records,
         ),
         &observations,
+    );
+    store::replace(&dir.report_json(), &serde_json::to_vec_pretty(&report)?)?;
+    store::replace(&dir.report_text(), report.to_string().as_bytes())?;
+    Ok(report)
+}
+
+/// Judges a comparison's records and writes `report.txt` and `report.json`.
+///
+/// # Errors
+/// When the run's folder cannot be read or written.
+pub fn write_compare(
+    dir: &RunDir,
+    manifest: &CompareManifest,
+    known: &[KnownSide],
+    records: &Records,
+) -> Result<CompareReport> {
+    let sides = compared::sides(known);
+    let report = compare_report::report(
+        &dir.id(),
+        &compared::comparison(manifest, &sides, records),
+        &records.trials,
+        environment(
+            dir,
+            &manifest.run.start,
+            &manifest.run.campaign,
+            &manifest.run.amplifiers,
+            &records.trials.iter().collect::<Vec<_>>(),
+        ),
+        &compared::for_report(dir, known)?,
     );
     store::replace(&dir.report_json(), &serde_json::to_vec_pretty(&report)?)?;
     store::replace(&dir.report_text(), report.to_string().as_bytes())?;

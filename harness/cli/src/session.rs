@@ -192,6 +192,17 @@ impl<'a> Session<'a> {
         Ok(campaign.holder.is_some() && self.kernel(arm)?.symbols.is_empty())
     }
 
+    /// Why a campaign's trials cannot be made with an arm's kernel: it lacks what the holder watches. `None`:
+    /// they can.
+    ///
+    /// # Errors
+    /// When the session has no such arm.
+    pub fn refusal(&self, campaign: &Campaign, arm: &str) -> Result<Option<String>> {
+        let symbols = &self.kernel(arm)?.symbols;
+        let holder = campaign.holder.as_ref();
+        Ok(holder.and_then(|_| Holder::places(symbols).err()))
+    }
+
     /// Locks an arm's kernel up on purpose, to see which detectors notice. Its names are known then.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ use kverdict_core::assessment::Enough;
 use kverdict_core::bisect::search::Policy;
 use kverdict_core::campaign::Campaign;
 use kverdict_core::catalogue::AmplifierSpec;
+use kverdict_core::compare::Demands;
 use kverdict_core::record::TrialRecord;
 use kverdict_core::tune::spec::TuneSpec;
 use serde::de::DeserializeOwned;
@@ -22,8 +23,9 @@ use crate::candidates::Candidates;
 use crate::commands::Usage;
 use crate::dependencies;
 use crate::layout::RunDir;
+use crate::sides::SideSpec;
 
-/// Version of [`Manifest`] and [`TuneManifest`].
+/// Version of [`Manifest`], [`TuneManifest`] and [`CompareManifest`].
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// What a run was started with: `run.json`.
@@ -122,6 +124,27 @@ impl Started for TuneManifest {
     fn start(&self) -> &Start {
         &self.start
     }
+}
+
+impl Started for CompareManifest {
+    fn file(dir: &RunDir) -> PathBuf {
+        dir.compare_manifest()
+    }
+    fn start(&self) -> &Start {
+        &self.run.start
+    }
+}
+
+/// What a comparison was started with: `compare.json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CompareManifest {
+    /// By what, when and where, and the campaign whose arms are the sides.
+    #[serde(flatten)]
+    pub run: Manifest,
+    /// What is asked of it.
+    pub demands: Demands,
+    /// The sides, the reference first.
+    pub sides: Vec<SideSpec>,
 }
 
 /// By what, when and where a run was started.

@@ -98,6 +98,7 @@ fn a_folder_that_is_no_run_is_named() {
         ["report", "."].as_slice(),
         &["verify", "--resume", "."],
         &["tune", "--resume", "."],
+        &["compare", "--resume", "."],
     ] {
         let output = kverdict(dir.path(), args);
         let text = String::from_utf8_lossy(&output.stderr);

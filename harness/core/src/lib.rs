@@ -9,6 +9,7 @@ pub mod assessment;
 pub mod bisect;
 pub mod campaign;
 pub mod catalogue;
+pub mod compare;
 pub mod console;
 pub mod holder;
 pub mod inspect;

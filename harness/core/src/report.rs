@@ -94,7 +94,8 @@ pub fn report(
     }
 }
 
-fn trial_line(campaign: &Campaign, record: &TrialRecord) -> TrialLine {
+/// A trial in a line.
+pub(crate) fn trial_line(campaign: &Campaign, record: &TrialRecord) -> TrialLine {
     let standing = record.standing(&campaign.policy.min_exposure);
     let mut remarks = record.refused_settings.clone();
     remarks.extend(when_noticed(record));
@@ -146,7 +147,7 @@ fn when_noticed(record: &TrialRecord) -> Option<String> {
 }
 
 /// Both layers' stacks of a target lockup, as far as they have them.
-fn evidence(record: &TrialRecord) -> Option<Evidence> {
+pub(crate) fn evidence(record: &TrialRecord) -> Option<Evidence> {
     if record.signature != Some(Match::Target) {
         return None;
     }
@@ -233,10 +234,7 @@ impl fmt::Display for Report {
         }
         write_trials(f, &self.trials)?;
         if let Some(evidence) = &self.evidence {
-            writeln!(f, "\nevidence: trial {}, {}", evidence.trial, evidence.file)?;
-            for line in evidence.text.lines() {
-                writeln!(f, "  {line}")?;
-            }
+            write_evidence(f, evidence)?;
         }
         writeln!(f, "\nmade with:")?;
         for (label, value) in &self.environment {
@@ -358,7 +356,17 @@ fn write_detectors(f: &mut fmt::Formatter<'_>, arms: &[ArmTally]) -> fmt::Result
     Ok(())
 }
 
-fn write_trials(f: &mut fmt::Formatter<'_>, trials: &[TrialLine]) -> fmt::Result {
+/// The stacks of a target lockup.
+pub(crate) fn write_evidence(f: &mut fmt::Formatter<'_>, evidence: &Evidence) -> fmt::Result {
+    writeln!(f, "\nevidence: trial {}, {}", evidence.trial, evidence.file)?;
+    for line in evidence.text.lines() {
+        writeln!(f, "  {line}")?;
+    }
+    Ok(())
+}
+
+/// All trials, a line or more for each.
+pub(crate) fn write_trials(f: &mut fmt::Formatter<'_>, trials: &[TrialLine]) -> fmt::Result {
     writeln!(f, "\ntrials:")?;
     for trial in trials {
         let line = trial

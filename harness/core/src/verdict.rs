@@ -145,8 +145,8 @@ impl StillNeeded {
 
 /// Judges a campaign by its records; trials of unknown arms are ignored.
 pub fn judge(campaign: &Campaign, armings: &[Arming], records: &[TrialRecord]) -> Verdict {
-    let control = tally(campaign, Role::Control, records);
-    let subject = tally(campaign, Role::Subject, records);
+    let tally = |role| tally(campaign, campaign.arm_with(role), role, records);
+    let (control, subject) = (tally(Role::Control), tally(Role::Subject));
     let luck = statistics::luck(
         control.target_lockups,
         control.exposed_minutes,
@@ -278,8 +278,13 @@ pub(crate) fn counts_as_exposed(role: Role, standing: Standing) -> bool {
     }
 }
 
-fn tally(campaign: &Campaign, role: Role, records: &[TrialRecord]) -> ArmTally {
-    let arm = campaign.arm_with(role);
+/// An arm in figures, as its role counts them.
+pub(crate) fn tally(
+    campaign: &Campaign,
+    arm: &str,
+    role: Role,
+    records: &[TrialRecord],
+) -> ArmTally {
     let mine: Vec<(&TrialRecord, Standing)> = records
         .iter()
         .filter(|record| record.arm == arm)

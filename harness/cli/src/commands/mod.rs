@@ -11,6 +11,7 @@ pub mod bisect;
 pub mod boot;
 pub mod build;
 pub mod classify;
+pub mod compare;
 pub mod diagnose;
 pub mod doctor;
 pub mod inspect;

@@ -8,8 +8,8 @@ use clap::Args;
 
 use crate::commands::{bisect, print, trial};
 use crate::layout::RunDir;
-use crate::store::{BisectManifest, Manifest, Started, TrialManifest};
-use crate::{reports, store};
+use crate::store::{BisectManifest, CompareManifest, Manifest, Started, TrialManifest};
+use crate::{compared, reports, store};
 
 /// Arguments of `kverdict report`.
 #[derive(Debug, Args)]
@@ -27,7 +27,12 @@ pub struct ReportArgs {
 /// When the run cannot be read, or its reports cannot be written.
 pub fn run(args: &ReportArgs) -> Result<ExitCode> {
     let dir = RunDir::new(&args.run)?;
-    let code = if BisectManifest::file(&dir).exists() {
+    let code = if CompareManifest::file(&dir).exists() {
+        let (manifest, records) = store::read::<CompareManifest, _>(&dir)?;
+        let known = compared::read(&dir, &manifest)?;
+        let report = reports::write_compare(&dir, &manifest, &known, &records)?;
+        return compared::print(&report, args.json);
+    } else if BisectManifest::file(&dir).exists() {
         let (manifest, records) = store::read::<BisectManifest, _>(&dir)?;
         let report = reports::write_bisect(&dir, &manifest, &records.trials)?;
         print(&report, args.json)?;

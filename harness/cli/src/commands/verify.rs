@@ -118,7 +118,7 @@ fn run_trials(
     let check = |arm: &str, build: &str| records.check_build(arm, build);
     let mut session = Session::prepare(means, campaign, &arms, run, &check)?;
     session.lay_out(campaign, run.dir())?;
-    prove_detectors(&mut session, campaign, run, records)?;
+    prove_detectors(&mut session, campaign, &arms, run, records)?;
     let stopped = loop {
         match schedule::next(campaign, &records.armings, &records.trials) {
             Next::Decided => return Ok(()),
@@ -143,13 +143,17 @@ fn run_trials(
 
 /// A silent guest proves nothing unless something would have spoken: each arm's kernel is locked up
 /// once on purpose.
-fn prove_detectors(
+///
+/// # Errors
+/// Trouble of the host, or an interrupt.
+pub fn prove_detectors(
     session: &mut Session<'_>,
     campaign: &Campaign,
+    arms: &[&str],
     run: &mut Run,
     records: &mut Records,
 ) -> Result<()> {
-    for arm in campaign.arms.keys() {
+    for arm in arms {
         let proven = records.armings.iter().any(|arming| arming.arm == *arm);
         let wanted = campaign.policy.prove_detectors && !proven;
         // The holder's places are asked for in the same boot.

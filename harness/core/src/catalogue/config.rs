@@ -44,6 +44,11 @@ impl Config {
         self.values.get(symbol).map_or("n", String::as_str)
     }
 
+    /// Every symbol that it has a line about, without `CONFIG_`, sorted.
+    pub fn symbols(&self) -> impl Iterator<Item = &str> {
+        self.values.keys().map(String::as_str)
+    }
+
     /// Every wish that this configuration does not hold.
     pub fn unheld(&self, wishes: &Fragment) -> Vec<Unheld> {
         wishes

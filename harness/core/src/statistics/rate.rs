@@ -1,7 +1,4 @@
-//! What counts of lockups and minutes of exposure are worth.
-//!
-//! Lockups of one arm are taken as a Poisson process in exposed time: a trial ends at its first
-//! lockup, the next one starts afresh, and the waiting time has no memory.
+//! Rates of events in exposed time, with their intervals.
 
 use statrs::distribution::{ContinuousCDF, Gamma};
 
@@ -81,41 +78,6 @@ fn gamma_quantile(shape: f64, probability: f64) -> f64 {
     Gamma::new(shape, 1.0).map_or(f64::NAN, |gamma| gamma.inverse_cdf(probability))
 }
 
-/// Probability that the subject survives `subject_minutes` by luck, had it the control's rate,
-/// when the control showed `lockups` in `control_minutes`.
-///
-/// The control's rate is itself only known from a few lockups. So this is not
-/// `exp(-rate × minutes)`, which takes the estimate for the truth and is too small, but the exact
-/// conditional test of two Poisson rates (Przyborowski and Wilenski, 1940): given the number of
-/// lockups, under equal rates each falls into the control's time with probability
-/// `control / (control + subject)`, and all of them did.
-///
-/// 1 (no evidence at all) without lockups or without exposure of either side.
-pub fn luck(lockups: u32, control_minutes: f64, subject_minutes: f64) -> f64 {
-    if lockups == 0 || control_minutes <= 0.0 || subject_minutes <= 0.0 {
-        return 1.0;
-    }
-    (control_minutes / (control_minutes + subject_minutes)).powf(f64::from(lockups))
-}
-
-/// Minutes that the subject has to survive for [`luck`] to fall below `alpha`; `None` as long as
-/// the control has not locked up.
-pub fn minutes_to_survive(lockups: u32, control_minutes: f64, alpha: f64) -> Option<f64> {
-    (lockups > 0).then(|| control_minutes * (alpha.powf(-1.0 / f64::from(lockups)) - 1.0))
-}
-
-/// The middle of the values, or the mean of the two in the middle; `None` without any.
-pub fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
-    let mut values: Vec<f64> = values.into_iter().collect();
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() {
-        0 => None,
-        odd if odd % 2 == 1 => Some(values[middle]),
-        _ => Some((values[middle - 1] + values[middle]) / 2.0),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,58 +132,5 @@ mod tests {
         assert!((dispersion(&[uneven]) - 5.0).abs() < 0.1);
         // A trial of half the length has half the events, which is no difference.
         assert_eq!(dispersion(&vec![vec![(40, 1.0), (20, 0.5)]; 50]), 1.0);
-    }
-
-    #[test]
-    fn luck_is_what_the_binomial_says() {
-        near(luck(3, 1.0, 1.0), 0.125);
-        near(luck(1, 1.0, 99.0), 0.01);
-        assert_eq!(luck(0, 1.0, 100.0), 1.0);
-        assert_eq!(luck(3, 1.0, 0.0), 1.0);
-    }
-
-    #[test]
-    fn the_minutes_asked_for_are_just_enough() {
-        for lockups in 1..20 {
-            let minutes = minutes_to_survive(lockups, 2.5, 0.01).unwrap();
-            near(luck(lockups, 2.5, minutes), 0.01);
-        }
-        assert_eq!(minutes_to_survive(0, 2.5, 0.01), None);
-    }
-
-    /// Two arms of the same rate must be told apart at most as often as alpha says.
-    #[test]
-    fn equal_arms_are_rarely_called_different() {
-        let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
-        let mut uniform = || {
-            seed ^= seed << 13;
-            seed ^= seed >> 7;
-            seed ^= seed << 17;
-            (seed >> 11) as f64 / (1_u64 << 53) as f64
-        };
-        let mut wait = || -uniform().max(1e-300).ln();
-        let alpha = 0.05;
-        let runs = 20_000;
-        let mut wrong = 0;
-        for _ in 0..runs {
-            let control: f64 = (0..3).map(|_| wait()).sum();
-            let needed = minutes_to_survive(3, control, alpha).unwrap();
-            if wait() > needed {
-                wrong += 1;
-            }
-        }
-        let share = f64::from(wrong) / f64::from(runs);
-        assert!(share < alpha * 1.1, "{share}");
-        assert!(
-            share > alpha * 0.8,
-            "the test is needlessly strict: {share}"
-        );
-    }
-
-    #[test]
-    fn the_median_is_the_middle() {
-        assert_eq!(median([]), None);
-        assert_eq!(median([3.0, 1.0, 2.0]), Some(2.0));
-        assert_eq!(median([4.0, 1.0, 2.0, 3.0]), Some(2.5));
     }
 }

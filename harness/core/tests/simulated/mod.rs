@@ -1,0 +1,91 @@
+//! Campaigns without kernels: lockups come as a Poisson process of a known rate.
+
+// Every test program uses another part of it.
+#![allow(dead_code)]
+
+use std::sync::LazyLock;
+
+use fastrand::Rng;
+use kverdict_core::console::{ConsoleFindings, Match, Outcome, Scanner};
+use kverdict_core::protocol::Counters;
+use kverdict_core::record::{Exposure, Timing, TrialRecord};
+
+/// So many campaigns are behind every share.
+pub const CAMPAIGNS: u32 = 10_000;
+
+/// A share of campaigns is within chance of at most `promised`: three standard errors above. `--nocapture`
+/// shows what it is.
+#[track_caller]
+pub fn at_most(found: u32, promised: f64) {
+    let share = f64::from(found) / f64::from(CAMPAIGNS);
+    let error = (promised * (1.0 - promised) / f64::from(CAMPAIGNS)).sqrt();
+    println!("{share} of at most {promised}");
+    assert!(share <= promised + 3.0 * error, "{share} of {promised}");
+}
+
+/// A share of campaigns is at least this large.
+#[track_caller]
+pub fn at_least(found: u32, expected: f64) {
+    let share = f64::from(found) / f64::from(CAMPAIGNS);
+    println!("{share} of at least {expected}");
+    assert!(share >= expected, "{share} of {expected}");
+}
+
+/// Minutes until a lockup at `rate` per minute.
+pub fn wait(rng: &mut Rng, rate: f64) -> f64 {
+    -(1.0 - rng.f64()).ln() / rate
+}
+
+/// One trial of at most `limit` minutes: how long it ran, and whether it locked up.
+pub fn trial(rng: &mut Rng, rate: f64, limit: f64) -> (f64, bool) {
+    let waited = wait(rng, rate);
+    (waited.min(limit), waited < limit)
+}
+
+static CONSOLE: LazyLock<ConsoleFindings> = LazyLock::new(|| Scanner::new().finish());
+
+/// The record of a trial that was exposed for so many minutes.
+pub fn record(number: u32, arm: &str, outcome: Outcome, minutes: f64) -> TrialRecord {
+    TrialRecord {
+        schema: 1,
+        id: format!("{number:04}-{arm}"),
+        number,
+        arm: arm.to_owned(),
+        build: "key".to_owned(),
+        accelerator: "TCG".to_owned(),
+        started: String::new(),
+        outcome,
+        title: String::new(),
+        signature: None,
+        outside: Default::default(),
+        outside_lost: None,
+        contradictions: Vec::new(),
+        exposure: Exposure {
+            load_ms: (minutes * 60_000.0).round().max(1.0) as u64,
+            heartbeats: 1,
+            counted_ms: None,
+            counters: Counters {
+                swaps: Some(1_000),
+                ..Counters::default()
+            },
+            holder: None,
+        },
+        detectors: Vec::new(),
+        refused_settings: Vec::new(),
+        timing: Timing::default(),
+        console: CONSOLE.clone(),
+    }
+}
+
+/// The record of a made-up trial that locks up at `rate`, or survives.
+pub fn made(rng: &mut Rng, number: u32, arm: &str, rate: f64, limit: f64) -> TrialRecord {
+    let (minutes, locked_up) = trial(rng, rate, limit);
+    let outcome = if locked_up {
+        Outcome::HardLockup
+    } else {
+        Outcome::Clean
+    };
+    let mut record = record(number, arm, outcome, minutes);
+    record.signature = locked_up.then_some(Match::Target);
+    record
+}
