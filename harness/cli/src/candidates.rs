@@ -1,5 +1,5 @@
 //! Which kernels a bisection is about: the commits between two of a repository, a base with ever more
-//! patches of a series, or kernels of the catalogue in order.
+//! patches of a series, or kernels in order: of the catalogue, packages, images or trees.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::build::repository::Repository;
 use crate::commands::Usage;
+use crate::sides::{Place, SideSpec};
 
 /// What the first candidate of a series is called: no patch of it is in.
 const BASE: &str = "base";
@@ -65,8 +66,8 @@ pub enum Origin {
     Commit(String),
     /// The base with these patches, in this order.
     Patches(Vec<String>),
-    /// A kernel of the catalogue.
-    Kernel(String),
+    /// A kernel of its own.
+    Kernel(SideSpec),
 }
 
 impl Candidates {
@@ -159,23 +160,35 @@ impl Candidates {
         })
     }
 
-    /// Kernels of the catalogue, each later than the one before.
-    pub fn of_kernels(names: &[String], direction: Direction) -> Self {
-        let entries = (0_usize..).zip(names).map(|(index, name)| Entry {
-            candidate: candidate(
-                name.clone(),
-                index.checked_sub(1).into_iter().collect(),
-                1.0,
-                WHOLE_BUILD_MINUTES,
-            ),
-            about: String::new(),
-            origin: Origin::Kernel(name.clone()),
+    /// Kernels, each later than the one before: of the catalogue, packages, images or trees.
+    pub fn of_kernels(kernels: Vec<SideSpec>, direction: Direction) -> Self {
+        let entries = (0_usize..).zip(kernels).map(|(index, kernel)| {
+            let build_minutes = match kernel.place {
+                Place::Catalogue | Place::Tree(_) => WHOLE_BUILD_MINUTES,
+                Place::File(_) => 0.0,
+            };
+            let file = Path::new(&kernel.label).file_name().unwrap_or_default();
+            let parents = index.checked_sub(1).into_iter().collect();
+            let label = format!("{:02}-{}", index + 1, word(&file.to_string_lossy()));
+            Entry {
+                candidate: candidate(label, parents, 1.0, build_minutes),
+                about: kernel.label.clone(),
+                origin: Origin::Kernel(kernel),
+            }
         });
         Self {
             direction,
             repository: None,
             entries: entries.collect(),
         }
+    }
+
+    /// The candidates that are kernels of their own, with the names of their arms.
+    pub fn kernels(&self) -> impl Iterator<Item = (&str, &SideSpec)> {
+        self.entries.iter().filter_map(|entry| match &entry.origin {
+            Origin::Kernel(kernel) => Some((entry.candidate.label.as_str(), kernel)),
+            Origin::Commit(_) | Origin::Patches(_) => None,
+        })
     }
 
     /// The range to search.
@@ -198,7 +211,13 @@ impl Candidates {
             Origin::Patches(patches) => {
                 arm.apply.splice(0..0, patches.iter().cloned());
             }
-            Origin::Kernel(name) => arm.kernel.clone_from(name),
+            Origin::Kernel(kernel) => {
+                arm.kernel.clone_from(&kernel.kernel);
+                arm.tree = match &kernel.place {
+                    Place::Tree(tree) => Some(tree.display().to_string()),
+                    Place::Catalogue | Place::File(_) => None,
+                };
+            }
         }
         arm
     }

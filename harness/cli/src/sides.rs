@@ -1,4 +1,4 @@
-//! The sides of a comparison, as they are named on the command line: kernels of the catalogue, source trees,
+//! The sides of a comparison or a list to bisect, as they are named on the command line: kernels of the catalogue, source trees,
 //! packages and images, each perhaps with patches; and the campaign that they are compared under.
 
 use std::collections::BTreeMap;
@@ -337,22 +337,37 @@ pub fn put_into(campaign: &mut Campaign, sides: &[SideSpec], catalogue: &Catalog
         .iter()
         .map(|side| (side.name.clone(), arm(side)))
         .collect();
-    // Made-up kernels of files are in no catalogue yet; no patch goes into them.
+    let arms = sides.iter().map(|side| (side.name.as_str(), side));
+    check_arms(campaign, arms, "compare", catalogue)
+}
+
+/// Holds arms against the catalogue, but for those whose kernels are files: they are in no catalogue yet, and
+/// no patch goes into them.
+///
+/// # Errors
+/// A patch that an arm cannot carry, or all names that the catalogue does not have.
+pub fn check_arms<'a>(
+    campaign: &Campaign,
+    arms: impl Iterator<Item = (&'a str, &'a SideSpec)>,
+    file: &str,
+    catalogue: &Catalogue,
+) -> Result<()> {
     let mut in_catalogue = campaign.clone();
-    for side in sides {
-        if let Place::File(path) = &side.place {
-            in_catalogue.arms.remove(&side.name);
-            if let Some(patch) = campaign.arms[&side.name].apply.first() {
-                return Err(Usage(format!(
-                    "{} is a binary: the patch {patch} cannot go into it; compare under a campaign without, such as \
-                     --campaign {UNMODIFIED}",
-                    path.display()
-                ))
-                .into());
-            }
+    for (arm, side) in arms {
+        let Place::File(path) = &side.place else {
+            continue;
+        };
+        let arm = in_catalogue.arms.remove(arm);
+        if let Some(patch) = arm.as_ref().and_then(|arm| arm.apply.first()) {
+            return Err(Usage(format!(
+                "{} is a binary: the patch {patch} cannot go into it; take a campaign without, such as \
+                 --campaign {UNMODIFIED}",
+                path.display()
+            ))
+            .into());
         }
     }
-    campaigns::check_names("compare", &in_catalogue, catalogue)
+    campaigns::check_names(file, &in_catalogue, catalogue)
 }
 
 /// Writes kernels of the catalogue for the sides that are files, into the run's folder, from which

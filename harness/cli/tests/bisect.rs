@@ -216,6 +216,44 @@ fn a_patch_of_a_series_is_found_and_the_one_that_does_not_build_is_named() {
 }
 
 #[test]
+fn images_are_searched_in_the_order_in_which_they_are_named() {
+    let bench = Bench::new();
+    let names: Vec<String> = (1..=6)
+        .map(|number| format!("vmlinuz-6.99.{number}"))
+        .collect();
+    for (number, name) in (1..).zip(&names) {
+        let mut image = vec![0; 0x1000];
+        image[0x202..0x206].copy_from_slice(b"HdrS");
+        image[0x20e..0x210].copy_from_slice(&0x100_u16.to_le_bytes());
+        image[0x300..0x306].copy_from_slice(b"6.99 x");
+        image[0x400] = number;
+        if number < 4 {
+            image[0x500..0x506].copy_from_slice(b"DEFECT");
+        }
+        bench.place.write_bytes(name, &image);
+    }
+    let list = names.join(",");
+    let (code, report, errors) = bench.bisect(&["--kernels", &list, "--find-fix"]);
+    assert_eq!(code, Some(0), "{errors}");
+    assert_eq!(
+        report["suspects"][0]["candidate"], "04-vmlinuz-6-99-4",
+        "{report:#}"
+    );
+    // What is no kernel, and what cannot carry the amplifier, is told before a run is begun.
+    bench.place.write("notes", "text");
+    let (code, _, errors) = bench.bisect(&["--kernels", "vmlinuz-6.99.1,notes"]);
+    assert_eq!(code, Some(129), "{errors}");
+    assert!(errors.contains("notes is no kernel that boots"), "{errors}");
+    let amplified = ["bisect", "--kernels", "vmlinuz-6.99.1,vmlinuz-6.99.2"];
+    let (code, _, errors) = bench.run(&amplified);
+    assert_eq!(code, Some(129), "{errors}");
+    assert!(
+        errors.contains("the patch amplify cannot go into it"),
+        "{errors}"
+    );
+}
+
+#[test]
 fn ends_that_are_not_what_they_are_said_to_be_are_told() {
     let bench = Bench::new();
     bench.repository(6, "");

@@ -22,6 +22,7 @@ use crate::layout::RunDir;
 use crate::process::Interrupted;
 use crate::progress::Progress;
 use crate::session::Means;
+use crate::sides::{self, SideSpec};
 use crate::store::{BisectManifest, Run, Start};
 
 const HELP: &str = "\
@@ -37,8 +38,9 @@ What to search:
       a range of commits. Who fixed it, if the bad one comes first
   kverdict bisect --series patches/ --kernel el7-1160 --tree el7-1160=linux
       a base with ever more patches of a quilt series or folder. --find-fix: the base is bad, all of them good
-  kverdict bisect --kernels el7-514,el7-693,el7-862,el7-957
-      kernels of the catalogue, in order. --find-fix: the first is bad, the last good
+  kverdict bisect --kernels kernel-514.rpm,kernel-693.rpm,kernel-862.rpm --campaign unmodified
+      kernels in order: of the catalogue, packages (.deb, .rpm), bzImages, or source trees (KERNEL=DIR). \
+--find-fix: the first is bad, the last good. Packages carry no amplifier, so they want a campaign without
 
 The campaign says how: its guest, load and tuning, and what its subject carries on top, such as the amplifier. \
 A kernel that does not build, boot or carry these is skipped and named. Trouble of the host and other bugs are \
@@ -65,8 +67,8 @@ pub struct BisectArgs {
     /// Patches on a base: a quilt series file, or a folder of .patch files
     #[arg(long, value_name = "PATH")]
     series: Option<PathBuf>,
-    /// Kernels of the catalogue, in order
-    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    /// Kernels in order: of the catalogue, .deb, .rpm, bzImage, or KERNEL=DIR
+    #[arg(long, value_name = "KERNEL,...", value_delimiter = ',')]
     kernels: Vec<String>,
     /// Go on with a bisection that was interrupted: its folder
     #[arg(long, value_name = "RUN")]
@@ -117,9 +119,9 @@ pub fn run(args: &BisectArgs) -> Result<ExitCode> {
     if args.common.install_deps {
         dependencies::install_missing(&progress)?;
     }
-    let catalogue = Catalogue::open(&args.common.catalogue)?;
     let cache = Cache::from_environment()?;
-    let (run, manifest, attempts) = open_run(args, &catalogue)?;
+    let (run, manifest, attempts) = open_run(args, &Catalogue::open(&args.common.catalogue)?)?;
+    let catalogue = sides::catalogue_of(&args.common.catalogue, run.dir())?;
     progress.line(introduction(&run, &manifest));
     let means = Means {
         catalogue: &catalogue,
@@ -160,8 +162,11 @@ fn open_run(
     }
     let mut campaign = campaigns::load(&args.campaign)?;
     campaign.policy.load_seconds = args.load_seconds.unwrap_or(campaign.policy.load_seconds);
-    let candidates = candidates(args, &campaign)?;
+    let candidates = candidates(args, &campaign, catalogue)?;
     candidates.range()?;
+    let start = Start::now()?;
+    let id = start.run_id(&format!("bisect-{}", campaign.name));
+    let dir = RunDir::new(args.common.results.join(id))?;
     let template = template(args, &campaign)?;
     campaign.arms = (0..candidates.entries.len())
         .map(|index| {
@@ -169,16 +174,17 @@ fn open_run(
             (label, candidates.arm(index, &template, None))
         })
         .collect();
-    campaigns::check_names(&args.campaign, &campaign, catalogue)?;
-    let amplifiers = campaigns::resolve(&mut campaign, catalogue)?;
+    sides::check_arms(&campaign, candidates.kernels(), &args.campaign, catalogue)?;
+    let kernels: Vec<SideSpec> = candidates.kernels().map(|(_, one)| one.clone()).collect();
+    sides::write_kernels(&kernels, &dir)?;
+    let catalogue = sides::catalogue_of(&args.common.catalogue, &dir)?;
+    let amplifiers = campaigns::resolve(&mut campaign, &catalogue)?;
     let policy = Policy {
         alpha: args.alpha.unwrap_or(campaign.policy.alpha),
         trial_minutes: f64::from(campaign.policy.load_seconds) / 60.0,
         max_minutes: args.minutes.map(f64::from),
         ..Policy::default()
     };
-    let start = Start::now()?;
-    let id = start.run_id(&format!("bisect-{}", campaign.name));
     let manifest = BisectManifest {
         start,
         campaign,
@@ -186,11 +192,11 @@ fn open_run(
         candidates,
         policy,
     };
-    let run = Run::create(RunDir::new(args.common.results.join(id))?, &manifest)?;
+    let run = Run::create(dir, &manifest)?;
     Ok((run, manifest, Vec::new()))
 }
 
-fn candidates(args: &BisectArgs, campaign: &Campaign) -> Result<Candidates> {
+fn candidates(args: &BisectArgs, campaign: &Campaign, catalogue: &Catalogue) -> Result<Candidates> {
     let likely = if args.likely.is_empty() {
         let known = SIGNATURES.iter().find(|one| one.name == campaign.signature);
         let paths = known.map_or(&[][..], |one| one.paths);
@@ -208,7 +214,10 @@ fn candidates(args: &BisectArgs, campaign: &Campaign) -> Result<Candidates> {
             Candidates::of_commits(folder, good, bad, &likely)
         }
         (_, _, _, Some(series)) => Candidates::of_series(series, direction, &likely),
-        (_, _, _, None) => Ok(Candidates::of_kernels(&args.kernels, direction)),
+        (_, _, _, None) => {
+            let kernels = sides::read(&args.kernels, &[], &[], catalogue)?;
+            Ok(Candidates::of_kernels(kernels, direction))
+        }
     }
 }
 
