@@ -321,6 +321,13 @@ impl Child {
         }
     }
 
+    /// CPU time that the child itself, with all its threads, has had so far; see proc_pid_stat(5). `None`: it
+    /// is gone, or does not tell.
+    pub fn cpu_time(&self) -> Option<Duration> {
+        let path = format!("/proc/{}/stat", self.group.as_raw_nonzero());
+        cpu_time_in(&std::fs::read_to_string(path).ok()?)
+    }
+
     /// Ends the whole group: SIGTERM, then SIGKILL, and reaps the child.
     pub fn kill(&self) {
         // Both may fail because the group is gone already, which is what is wanted.
@@ -335,6 +342,17 @@ impl Child {
         let _ = rustix::process::kill_process_group(self.group, Signal::KILL);
         let _ = self.handle.wait();
     }
+}
+
+/// User and system time, fields 14 and 15; the second one, a name in brackets, may hold anything.
+fn cpu_time_in(stat: &str) -> Option<Duration> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    let times = fields.split_whitespace().skip(11).take(2);
+    let ticks: u64 = times
+        .map(|text| text.parse::<u64>().ok())
+        .sum::<Option<_>>()?;
+    let per_second = rustix::param::clock_ticks_per_second();
+    Some(Duration::from_millis(ticks * 1000 / per_second))
 }
 
 impl Drop for Child {
@@ -390,6 +408,15 @@ fn shell_word(word: &OsStr) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_time_of_a_process_is_read_whatever_its_name_is() {
+        let stat = "7 (a) b (c) S 1 7 7 0 -1 4 9 0 0 0 250 50 8 8 20 0 1 0 99";
+        let ticks = 300 * 1000 / rustix::param::clock_ticks_per_second();
+        assert_eq!(cpu_time_in(stat), Some(Duration::from_millis(ticks)));
+        assert_eq!(cpu_time_in("7 (a) S 1 x x x x x x x x x x y"), None);
+        assert_eq!(cpu_time_in(""), None);
+    }
 
     #[test]
     fn a_child_that_outstays_its_deadline_is_killed_with_its_group() {
