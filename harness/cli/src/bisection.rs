@@ -122,7 +122,7 @@ impl<'a> Bisection<'a> {
             // After each attempt, so that a killed bisection has a report too.
             let report = reports::write_bisect(self.run.dir(), self.manifest, &self.attempts)?;
             if self.attempts.len() > before {
-                means.progress.line(format!("  {}", report.conclusion));
+                means.progress.line(format!("  {}", outlook(&report)));
             }
             let (candidate, why) = match search.next {
                 Next::Trial { candidate } => (candidate, "tells most"),
@@ -255,6 +255,20 @@ impl<'a> Bisection<'a> {
         }
         Ok(())
     }
+}
+
+/// Where a bisection stands, in a line.
+fn outlook(report: &BisectReport) -> String {
+    if report.ending.is_some() {
+        return report.conclusion.clone();
+    }
+    let suspects = report
+        .suspects
+        .iter()
+        .take(2)
+        .map(|suspect| format!("{} {:.1} %", suspect.candidate, suspect.posterior * 100.0));
+    let suspects: Vec<String> = suspects.collect();
+    format!("most probable: {}", suspects.join(", "))
 }
 
 /// A kernel that does not build is skipped; trouble of the machine is none of its.

@@ -135,7 +135,7 @@ pub fn write_bisect(
 ) -> Result<BisectReport> {
     let records: Vec<&TrialRecord> = attempts.iter().filter_map(Attempt::trial).collect();
     let observations = bisection::observations(manifest, attempts);
-    let report = bisect_report::report(
+    let mut report = bisect_report::report(
         &dir.id(),
         &manifest.candidates.range()?,
         &manifest.policy,
@@ -148,6 +148,19 @@ pub fn write_bisect(
         ),
         &observations,
     );
+    // A commit's id says nothing by itself.
+    for suspect in &report.suspects {
+        let mut entries = manifest.candidates.entries.iter();
+        let about = entries.find(|entry| entry.candidate.label == suspect.candidate);
+        if let Some(about) = about
+            .map(|entry| entry.about.clone())
+            .filter(|text| !text.is_empty())
+        {
+            report
+                .environment
+                .push((format!("suspect {}", suspect.candidate), about));
+        }
+    }
     store::replace(&dir.report_json(), &serde_json::to_vec_pretty(&report)?)?;
     store::replace(&dir.report_text(), report.to_string().as_bytes())?;
     Ok(report)
