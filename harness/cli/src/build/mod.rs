@@ -21,6 +21,7 @@ pub mod listing;
 pub mod overlay;
 pub mod package;
 mod patching;
+pub mod private_copy;
 pub mod record;
 pub mod source;
 mod source_rpm;
