@@ -27,6 +27,7 @@ mod store;
 mod tail;
 mod trial;
 mod tunes;
+mod verification;
 mod vmcore;
 
 use std::process::ExitCode;
