@@ -56,7 +56,11 @@ fn test(sh: &Shell, install_deps: bool, quick: bool) -> Result<()> {
     cmd!(sh, "cargo test --release --workspace").run()?;
     if !quick {
         // One after the other: each of these keeps both cores of a small machine busy.
-        for (test, filter) in [("real_kernel", "t"), ("real_sources", "s")] {
+        for (test, filter) in [
+            ("real_kernel", "t"),
+            ("real_sources", "s"),
+            ("real_advise", "a"),
+        ] {
             cmd!(sh, "cargo test --release --package kverdict --test {test} -- --ignored --test-threads=1 --nocapture {filter}")
                 .run()?;
         }

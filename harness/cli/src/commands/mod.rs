@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+pub mod advise;
 pub mod boot;
 pub mod build;
 pub mod classify;
