@@ -1,7 +1,7 @@
 //! Where in a file a hunk that does not fit belongs most likely: the line that a diff names is upstream's,
 //! and in an old tree that is another function.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Lines that a file may have in between.
 const SLACK: usize = 3;
@@ -27,13 +27,20 @@ pub fn wanted<'a>(diff: &'a str, file: &str, hunk: usize) -> Vec<&'a str> {
 }
 
 /// The line of `text`, from 1, at which most of the wanted lines begin; rare ones count for more. `None`:
-/// there are not even two of them in one place.
+/// not even half of them are in one place, or only one is.
 pub fn closest(wanted: &[&str], text: &str, expected: usize) -> Option<usize> {
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    // Braces are everywhere.
+    let says_something = |line: &&str| line.contains(char::is_alphanumeric);
+    let telling: BTreeSet<&str> = wanted
+        .iter()
+        .map(|line| line.trim())
+        .filter(says_something)
+        .collect();
     let mut weights: BTreeMap<&str, f64> = BTreeMap::new();
-    for line in wanted.iter().map(|line| line.trim()) {
-        let count = lines.iter().filter(|one| **one == line).count();
-        if count > 0 && !line.is_empty() {
+    for line in &telling {
+        let count = lines.iter().filter(|one| *one == line).count();
+        if count > 0 {
             weights.insert(line, 1.0 / count as f64);
         }
     }
@@ -45,7 +52,8 @@ pub fn closest(wanted: &[&str], text: &str, expected: usize) -> Option<usize> {
             .filter(|(line, _)| here.contains(line))
             .map(|(_, weight)| *weight)
             .collect();
-        (found.len() > 1).then(|| found.iter().sum::<f64>())
+        let enough = found.len() > 1 && found.len() * 2 >= telling.len();
+        enough.then(|| found.iter().sum::<f64>())
     };
     let starts = (0..lines.len()).filter(|start| weights.contains_key(lines[*start]));
     let scored = starts.filter_map(|start| Some((score(start)?, start + 1)));
@@ -102,8 +110,13 @@ mod tests {
     }
 
     #[test]
-    fn one_line_alone_says_nothing() {
+    fn a_few_lines_of_many_say_nothing() {
         assert_eq!(closest(&["x();", "y();"], "a();\nx();\nb();\n", 2), None);
         assert_eq!(closest(&[], "a();\n", 1), None);
+        let text = "{\nx();\n}\ny();\n";
+        let three = ["{", "x();", "}", "y();", "z();"];
+        assert_eq!(closest(&three, text, 9), Some(2));
+        let five = ["{", "x();", "}", "y();", "p();", "q();", "r();"];
+        assert_eq!(closest(&five, text, 9), None);
     }
 }
