@@ -1,6 +1,7 @@
 //! kverdict: proves on real kernels, booted in QEMU, whether a race fix is present and works.
 
 mod accel;
+mod advice;
 mod agent_channel;
 mod arming;
 mod bisection;
@@ -31,6 +32,7 @@ mod store;
 mod tail;
 mod trial;
 mod tunes;
+mod verification;
 mod vmcore;
 
 use std::process::ExitCode;
@@ -85,6 +87,8 @@ enum Command {
     Diagnose(commands::diagnose::DiagnoseArgs),
     /// Say whether a kernel has the fix, from its source or its code, without booting it
     Inspect(commands::inspect::InspectArgs),
+    /// Say which upstream commits a source tree needs to have the fix, and whether they go into it
+    Advise(Box<commands::advise::AdviseArgs>),
     /// Judge a run again from its records
     Report(commands::report::ReportArgs),
     /// Check tools, accelerator, disk and memory, and say what to install
@@ -125,6 +129,7 @@ fn run(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Kernels(args) => commands::kernels::run(args),
         Command::Diagnose(args) => commands::diagnose::run(args),
         Command::Inspect(args) => commands::inspect::run(args),
+        Command::Advise(args) => commands::advise::run(args),
         Command::Report(args) => commands::report::run(args),
         Command::Doctor(args) => commands::doctor::run(args),
         Command::Schema(args) => commands::schema::run(args),

@@ -4,6 +4,7 @@
 //! [`console`] and the guest's agent ([`protocol`]) said, [`statistics`] turn the records into a
 //! [`verdict`], and a [`report`] says how it is known.
 
+pub mod advice;
 pub mod arming;
 pub mod assessment;
 pub mod bisect;

@@ -60,6 +60,7 @@ fn test(sh: &Shell, install_deps: bool, quick: bool) -> Result<()> {
             ("real_kernel", "t"),
             ("real_sources", "s"),
             ("real_compare", "c"),
+            ("real_advise", "a"),
         ] {
             cmd!(sh, "cargo test --release --package kverdict --test {test} -- --ignored --test-threads=1 --nocapture {filter}")
                 .run()?;

@@ -9,6 +9,7 @@
 //! checkouts/<name>/     one commit after the other of a git repository: tree/, index
 //! work/<name>/          one work place per source, config and compiler: tree/, out/
 //! builds/<key>/         finished builds; one without manifest.json is not finished
+//! advised/<digest>/     diffs of commits, as advice was given with them
 //! rules/                what semantic patch rules made of files
 //! locks/                one file per thing that only one process may make at a time
 //! ccache/               compiler results
@@ -167,6 +168,11 @@ impl Cache {
                 Some((built, entry.path().join("bzImage")))
             });
         finished.max().map(|(_, image)| image)
+    }
+
+    /// Where diffs of that digest are kept, so that builds and runs made with them can be made again.
+    pub fn advised(&self, digest: &str) -> PathBuf {
+        self.root.join("advised").join(digest)
     }
 
     /// What semantic patch rules made of files.

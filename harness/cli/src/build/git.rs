@@ -249,6 +249,83 @@ fn export(
     unpack::tarball(&tarball, target, cache, progress)
 }
 
+/// What a commit of a repository here changes.
+#[derive(Debug)]
+pub enum CommitDiff {
+    /// As a unified diff.
+    Diff(Vec<u8>),
+    /// The repository does not have it, or not all of it.
+    Lacking(String),
+}
+
+/// Whether there is a git repository in a folder.
+///
+/// # Errors
+/// When no shell can be made.
+pub fn is_repository(folder: &Path) -> Result<bool> {
+    let shell = quiet_shell()?;
+    Ok(read(git(&shell, folder).args(["rev-parse", "--git-dir"])).is_ok())
+}
+
+/// Reads what a commit changes, whatever the repository's and the user's settings make of diffs.
+///
+/// # Errors
+/// When git is not there.
+pub fn commit_diff(repository: &Path, id: &str) -> Result<CommitDiff> {
+    let shell = quiet_shell()?;
+    // What a partial clone lacks would be fetched into it, and a replacement is not the commit.
+    shell.set_var("GIT_NO_LAZY_FETCH", "1");
+    shell.set_var("GIT_NO_REPLACE_OBJECTS", "1");
+    // It would win over the options below.
+    shell.set_var("GIT_DIFF_OPTS", "");
+    let wanted = format!("{id}^{{commit}}");
+    let question = [
+        "rev-parse",
+        "--verify",
+        "--quiet",
+        "--end-of-options",
+        &wanted,
+    ];
+    let Ok(commit) = read(git(&shell, repository).args(question)) else {
+        return Ok(CommitDiff::Lacking(
+            "the repository does not have it".to_owned(),
+        ));
+    };
+    let output = git(&shell, repository)
+        .args([
+            "-c",
+            "diff.suppressBlankEmpty=false",
+            "-c",
+            "core.quotePath=false",
+        ])
+        .args(["diff-tree", "--root", "--no-commit-id", "-r", "--patch"])
+        .args([
+            "--unified=3",
+            "--text",
+            "--no-renames",
+            "--no-ext-diff",
+            "--no-textconv",
+        ])
+        .args([
+            "--no-color",
+            "--full-index",
+            "--src-prefix=a/",
+            "--dst-prefix=b/",
+        ])
+        .args(["--diff-algorithm=myers", "--no-indent-heuristic", &commit])
+        .quiet()
+        .ignore_status()
+        .ignore_stderr()
+        .output()?;
+    Ok(match (output.status.success(), output.stdout.is_empty()) {
+        (true, false) => CommitDiff::Diff(output.stdout),
+        (true, true) => CommitDiff::Lacking("it is a merge, or changes nothing".to_owned()),
+        (false, _) => CommitDiff::Lacking(
+            "the repository has the commit without its files: it is a partial clone".to_owned(),
+        ),
+    })
+}
+
 /// Of `ID<tab>NAME` lines: a tag's commit rather than the tag, and a tag rather than a branch, as
 /// git itself prefers.
 fn best_match(listing: &str, reference: &str) -> Option<String> {

@@ -19,6 +19,7 @@ use kverdict_core::catalogue::patch::{PatchKind, Step};
 use serde::{Deserialize, Serialize};
 
 use super::cache::write_whole;
+use super::private_copy::PrivateCopy;
 use super::tools::first_line;
 use crate::catalogue::Patch;
 use crate::process::{Ending, Job, describe, tail_of};
@@ -138,35 +139,28 @@ pub fn work_out(
         .chain(applied)
         .map(|(patch, direction)| bench.run(patch, direction))
         .collect::<Result<_>>()?;
-    Ok((bench.finish()?, records))
+    Ok((bench.copy.changed()?, records))
 }
 
-/// The private folder: only files that patches touch are copied into it.
+/// Where patches are run on a private copy.
 struct Bench<'a> {
-    root: &'a Path,
+    copy: PrivateCopy<'a>,
     /// Results of rules, by everything that goes into them.
     memo: &'a Path,
     spatch_version: OnceCell<String>,
-    tree: PathBuf,
     aside: PathBuf,
-    brought: BTreeSet<String>,
 }
 
 impl<'a> Bench<'a> {
     fn new(root: &'a Path, scratch: &Path, memo: &'a Path) -> Result<Self> {
-        let bench = Self {
-            root,
+        let aside = scratch.join("aside");
+        fs::create_dir_all(&aside).with_context(|| format!("cannot create {}", aside.display()))?;
+        Ok(Self {
+            copy: PrivateCopy::new(root, Overlay::new(), scratch.join("patched"))?,
             memo,
             spatch_version: OnceCell::new(),
-            tree: scratch.join("patched"),
-            aside: scratch.join("aside"),
-            brought: BTreeSet::new(),
-        };
-        for folder in [&bench.tree, &bench.aside] {
-            fs::create_dir_all(folder)
-                .with_context(|| format!("cannot create {}", folder.display()))?;
-        }
-        Ok(bench)
+            aside,
+        })
     }
 
     fn run(&mut self, patch: &Patch, direction: Direction) -> Result<AppliedPatch> {
@@ -242,7 +236,7 @@ impl<'a> Bench<'a> {
                 }
             };
             for path in changed {
-                let digest = Content::at(&self.tree.join(&path))?.digest();
+                let digest = Content::at(&self.copy.path(&path))?.digest();
                 record.files.insert(path, digest);
             }
         }
@@ -250,16 +244,6 @@ impl<'a> Bench<'a> {
             Some((word, rules)) => Err(misfit(patch, alternatives_text(patch, word, rules))),
             None => Ok(record),
         }
-    }
-
-    fn bring(&mut self, path: &str) -> Result<()> {
-        if self.brought.contains(path) {
-            return Ok(());
-        }
-        let content = Content::at(&self.root.join(path))?;
-        put(&self.tree.join(path), &content)?;
-        self.brought.insert(path.to_owned());
-        Ok(())
     }
 
     fn diff(
@@ -273,7 +257,7 @@ impl<'a> Bench<'a> {
         let files = touched_files(&String::from_utf8_lossy(bytes))
             .map_err(|reason| misfit(patch, format!("{file} {reason}")))?;
         for path in &files {
-            self.bring(path)?;
+            self.copy.bring(path)?;
         }
         let input = self.aside.join("input.patch");
         fs::write(&input, bytes)?;
@@ -290,7 +274,7 @@ impl<'a> Bench<'a> {
             .args(["--reject-file=-"])
             .args((direction == Direction::Reverted).then_some("--reverse"))
             .args(["--input".as_ref(), input.as_os_str()])
-            .dir(&self.tree)
+            .dir(self.copy.dir())
             .env("LC_ALL", "C")
             .log(&log);
         let ending = job.run()?;
@@ -319,8 +303,8 @@ impl<'a> Bench<'a> {
         to: &str,
         bytes: &[u8],
     ) -> Result<BTreeSet<String>> {
-        self.bring(to)?;
-        let target = self.tree.join(to);
+        self.copy.bring(to)?;
+        let target = self.copy.path(to);
         if Content::at(&target)? != Content::Absent {
             return Err(misfit(
                 patch,
@@ -342,8 +326,8 @@ impl<'a> Bench<'a> {
         by: &str,
         target: &str,
     ) -> Result<BTreeSet<String>> {
-        self.bring(target)?;
-        let path = self.tree.join(target);
+        self.copy.bring(target)?;
+        let path = self.copy.path(target);
         let Content::File { bytes, executable } = Content::at(&path)? else {
             return Err(misfit(
                 patch,
@@ -366,8 +350,8 @@ impl<'a> Bench<'a> {
     }
 
     fn cocci(&mut self, patch: &Patch, rule: &str, target: &str, bytes: &[u8]) -> Result<bool> {
-        self.bring(target)?;
-        let path = self.tree.join(target);
+        self.copy.bring(target)?;
+        let path = self.copy.path(target);
         let before = Content::at(&path)?;
         if before == Content::Absent {
             return Err(misfit(
@@ -439,7 +423,7 @@ impl<'a> Bench<'a> {
             .args(["--very-quiet", "--no-includes", "--timeout", "120"])
             .args(["--sp-file".as_ref(), rule_file.as_os_str(), target.as_ref()])
             .args(["-o".as_ref(), output.as_os_str()])
-            .dir(&self.tree)
+            .dir(self.copy.dir())
             .log(&log)
             .run()?;
         let said = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
@@ -469,18 +453,6 @@ impl<'a> Bench<'a> {
             fs::remove_file(&path)?;
         }
         Ok(path)
-    }
-
-    /// Only what differs from the source counts: a file that was changed and changed back does not.
-    fn finish(self) -> Result<Overlay> {
-        let mut overlay = Overlay::new();
-        for path in self.brought {
-            let content = Content::at(&self.tree.join(&path))?;
-            if content != Content::at(&self.root.join(&path))? {
-                overlay.insert(path, content);
-            }
-        }
-        Ok(overlay)
     }
 }
 

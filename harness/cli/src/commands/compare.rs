@@ -11,7 +11,6 @@ use kverdict_core::compare::failure::Failure;
 use kverdict_core::compare::judge;
 use kverdict_core::compare::schedule::{self, Next};
 
-use super::verify::prove_detectors;
 use crate::build::cache::Cache;
 use crate::campaigns;
 use crate::catalogue::Catalogue;
@@ -25,6 +24,7 @@ use crate::reports;
 use crate::session::{Means, Session};
 use crate::sides::{self, SidePatch, side_patch};
 use crate::store::{CompareManifest, Manifest, Records, Run, Start};
+use crate::verification::prove_detectors;
 
 const HELP: &str = "\
 `verify` asks whether a fix works; `compare` asks which of some kernels fails more often, with nobody known \

@@ -46,8 +46,11 @@ impl KernelArgs {
     }
 }
 
-/// `KERNEL=DIR`
-fn kernel_and_tree(text: &str) -> Result<(String, PathBuf), String> {
+/// Reads `KERNEL=DIR`.
+///
+/// # Errors
+/// When there is no `=` in it.
+pub fn kernel_and_tree(text: &str) -> Result<(String, PathBuf), String> {
     let (kernel, tree) = text
         .split_once('=')
         .ok_or("write the kernel's name, `=`, and the folder of its source")?;

@@ -7,6 +7,7 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
+pub mod advise;
 pub mod bisect;
 pub mod boot;
 pub mod build;

@@ -21,6 +21,7 @@ use crate::progress::Progress;
 use crate::reports;
 use crate::session::{Means, Session};
 use crate::store::{self, Manifest, Records, Run, Start, TrialManifest};
+use crate::verification::prove_detectors;
 
 /// So many trials in a row that say nothing about a kernel: something is wrong with the host.
 const HOST_TROUBLES: usize = 3;
@@ -211,11 +212,7 @@ fn run_trials(
     let arm = campaign.arm_with(Role::Subject);
     let mut session = Session::prepare(means, campaign, &[arm], run, &|_, _| Ok(()))?;
     session.lay_out(campaign, run.dir())?;
-    if campaign.policy.prove_detectors || session.lacks_names(campaign, arm)? {
-        let arming = session.prove_detectors(campaign, arm, run.dir())?;
-        run.record_arming(&arming)?;
-        records.armings.push(arming);
-    }
+    prove_detectors(&mut session, campaign, &[arm], run, records)?;
     while goes_on(manifest, records) {
         let record = session.trial(campaign, arm, records.next_number(), run)?;
         run.record(&record)?;

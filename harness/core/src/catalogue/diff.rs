@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use regex::Regex;
+use serde::{Deserialize, Serialize};
 
 use super::problem::check_inner_path;
 
@@ -54,7 +55,7 @@ fn path_of(header: &str) -> Result<Option<String>, String> {
 }
 
 /// One hunk, or one file, that `patch` refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reject {
     /// The source file.
     pub file: String,
@@ -76,6 +77,26 @@ impl std::fmt::Display for Reject {
     }
 }
 
+/// A hunk that fitted, though not as it is written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Landing {
+    /// The source file.
+    pub file: String,
+    /// Which hunk, from 1.
+    pub hunk: usize,
+    /// The line where it fitted.
+    pub line: usize,
+    /// How many lines further down than it is written for.
+    pub offset: i64,
+    /// Lines of its context, at either end, that had to be left out.
+    pub fuzz: u32,
+}
+
+static LANDED_HUNK: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"^Hunk #(\d+) succeeded at (\d+)(?: with fuzz (\d+))?(?: \(offset (-?\d+) lines?\))?\.?$",
+    )
+});
 static FAILED_HUNK: LazyLock<Regex> = LazyLock::new(|| pattern(r"^Hunk #(\d+) FAILED at (\d+)"));
 static MOVED_HUNK: LazyLock<Regex> = LazyLock::new(|| pattern(r"^Hunk #\d+ succeeded at \d+ .*"));
 
@@ -118,6 +139,27 @@ pub fn moved_hunks(output: &str) -> Vec<String> {
             name.clone_into(&mut file);
         } else if MOVED_HUNK.is_match(line) {
             found.push(format!("{file}: {}", line.trim_end_matches('.')));
+        }
+    }
+    found
+}
+
+/// Hunks that did not fit as they are written, from the output of `patch`.
+pub fn landings(output: &str) -> Vec<Landing> {
+    let mut file = String::new();
+    let mut found = Vec::new();
+    for line in output.lines() {
+        if let Some(name) = file_being_patched(line) {
+            name.clone_into(&mut file);
+        } else if let Some(caught) = LANDED_HUNK.captures(line) {
+            let number = |group: usize| caught.get(group).map_or("0", |found| found.as_str());
+            found.push(Landing {
+                file: file.clone(),
+                hunk: number(1).parse().unwrap_or_default(),
+                line: number(2).parse().unwrap_or_default(),
+                fuzz: number(3).parse().unwrap_or_default(),
+                offset: number(4).parse().unwrap_or_default(),
+            });
         }
     }
     found
@@ -216,6 +258,31 @@ Reversed (or previously applied) patch detected!  Skipping patch.
         assert_eq!(
             moved_hunks(output),
             ["kernel/a.c: Hunk #1 succeeded at 14 (offset 4 lines)"]
+        );
+    }
+
+    #[test]
+    fn where_hunks_landed_is_read_with_fuzz_and_offset() {
+        let output = "\
+checking file kernel/a.c
+Hunk #2 succeeded at 14 (offset -4 lines).
+Hunk #3 succeeded at 30 with fuzz 2.
+checking file kernel/b.c
+Hunk #1 succeeded at 5 with fuzz 1 (offset 1 line).
+Hunk #2 FAILED at 9.
+";
+        let found: Vec<_> = landings(output)
+            .into_iter()
+            .map(|one| (one.file, one.hunk, one.line, one.offset, one.fuzz))
+            .collect();
+        let at = |file: &str, hunk, line, offset, fuzz| (file.to_owned(), hunk, line, offset, fuzz);
+        assert_eq!(
+            found,
+            [
+                at("kernel/a.c", 2, 14, -4, 0),
+                at("kernel/a.c", 3, 30, 0, 2),
+                at("kernel/b.c", 1, 5, 1, 1),
+            ]
         );
     }
 }

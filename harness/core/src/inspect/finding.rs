@@ -1,11 +1,11 @@
 //! What an inspection found.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::fix::Commit;
 
 /// Whether a kernel has a fix.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
     /// It is there, whole as far as can be told.

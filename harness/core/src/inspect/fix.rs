@@ -48,6 +48,35 @@ pub struct Fix {
     /// Other bugs that a form leaves open.
     #[serde(default)]
     pub related: Vec<Related>,
+    /// Ids of all these commits in the order that upstream has them; empty: as they are listed.
+    #[serde(default)]
+    pub upstream_order: Vec<String>,
+    /// A patch of the catalogue that does the same where the commits do not apply.
+    #[serde(default)]
+    pub semantic_patch: Option<String>,
+}
+
+/// What a commit is to a fix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Part {
+    /// The fix itself.
+    Fix,
+    /// It makes the fix whole.
+    FollowUp,
+    /// In the same series without mending anything.
+    Tidy,
+    /// The fix in another form, as later kernels have it.
+    OtherForm,
+}
+
+/// A commit and what it is to a fix.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    /// The commit.
+    pub commit: Commit,
+    /// What it is.
+    pub part: Part,
 }
 
 /// A function and where source has it.
@@ -126,18 +155,67 @@ impl Fix {
     pub fn parse(file: &str, text: &str) -> Result<Self, String> {
         let fix: Self = serde_yaml::from_str(text)
             .map_err(|error| format!("{file}: {error}; expected a fix as in kernels/fixes/"))?;
-        let strange = fix
+        match fix.complaint() {
+            Some(complaint) => Err(format!("{file}: {complaint}")),
+            None => Ok(fix),
+        }
+    }
+
+    fn complaint(&self) -> Option<String> {
+        let strange = self
             .follow_ups
             .iter()
             .flat_map(|follow_up| &follow_up.entries)
-            .find(|entry| !fix.entries.contains(entry));
-        match strange {
-            Some(entry) => Err(format!(
-                "{file}: follow-ups: `{entry}` is none of the entries ({})",
-                fix.entries.join(", ")
-            )),
-            None => Ok(fix),
+            .find(|entry| !self.entries.contains(entry));
+        if let Some(entry) = strange {
+            return Some(format!(
+                "follow-ups: `{entry}` is none of the entries ({})",
+                self.entries.join(", ")
+            ));
         }
+        let commits = self.commits();
+        let mut ids: Vec<&str> = commits.iter().map(|one| one.commit.id.as_str()).collect();
+        let mut ordered: Vec<&str> = self.upstream_order.iter().map(String::as_str).collect();
+        ids.sort_unstable();
+        ordered.sort_unstable();
+        (!ordered.is_empty() && ids != ordered)
+            .then(|| format!("upstream-order: name each commit once: {}", ids.join(", ")))
+    }
+
+    /// Every commit, in the order that upstream has them.
+    pub fn upstream(&self) -> Vec<Listed> {
+        let mut commits = self.commits();
+        let place = |one: &Listed| {
+            self.upstream_order
+                .iter()
+                .position(|id| *id == one.commit.id)
+        };
+        commits.sort_by_key(place);
+        commits
+    }
+
+    /// Every commit once, as listed.
+    fn commits(&self) -> Vec<Listed> {
+        let of = |commit: &Commit, part| Listed {
+            commit: commit.clone(),
+            part,
+        };
+        let follow_ups = self
+            .follow_ups
+            .iter()
+            .map(|one| of(&one.commit, Part::FollowUp));
+        let tidies = self.tidies.iter().map(|one| of(one, Part::Tidy));
+        let forms = self
+            .forms
+            .iter()
+            .map(|one| of(&one.commit, Part::OtherForm));
+        let mut commits = vec![of(&self.commit, Part::Fix)];
+        for listed in follow_ups.chain(tidies).chain(forms) {
+            if !commits.iter().any(|one| one.commit.id == listed.commit.id) {
+                commits.push(listed);
+            }
+        }
+        commits
     }
 
     /// Everything that a kernel without the fix lacks.
@@ -160,6 +238,18 @@ mod tests {
     fn the_fix_that_comes_with_the_program_is_one() {
         let fix = Fix::parse("migrate-swap.yaml", TEXT).unwrap();
         assert_eq!(fix.series().len(), 4);
+        let parts: Vec<Part> = fix.upstream().iter().map(|one| one.part).collect();
+        assert_eq!(
+            parts,
+            [
+                Part::Fix,
+                Part::FollowUp,
+                Part::FollowUp,
+                Part::Tidy,
+                Part::FollowUp,
+                Part::OtherForm
+            ]
+        );
         for form in &fix.forms {
             assert!(form.wakes.iter().all(|wake| fix.wakes.contains(wake)));
         }
@@ -175,6 +265,11 @@ mod tests {
                 "`stop_three` is none",
             ),
             ("at-wake-up\n", "sometimes\n", "sometimes"),
+            (
+                "order: [0b26351b910f, ",
+                "order: [",
+                "name each commit once: 009836b4fa52, 0b26351b910f",
+            ),
         ] {
             let error = Fix::parse("f.yaml", &TEXT.replace(from, to)).unwrap_err();
             assert!(

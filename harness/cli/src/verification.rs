@@ -1,0 +1,185 @@
+//! A campaign's run: trials of both arms until the verdict stands.
+
+use std::path::Path;
+
+use anyhow::Result;
+use kverdict_core::campaign::Campaign;
+use kverdict_core::report::Report;
+use kverdict_core::schedule::{self, Next};
+use kverdict_core::verdict;
+
+use crate::build::cache::Cache;
+use crate::campaigns;
+use crate::catalogue::Catalogue;
+use crate::layout::RunDir;
+use crate::process::Interrupted;
+use crate::progress::Progress;
+use crate::reports;
+use crate::session::{Means, Session};
+use crate::store::{Manifest, Records, Run, Start};
+
+/// A run under way.
+#[derive(Debug)]
+pub struct Verification {
+    run: Run,
+    manifest: Manifest,
+    records: Records,
+}
+
+impl Verification {
+    /// Begins a run of a campaign, whose names were checked, in a folder of its own below `results`.
+    ///
+    /// # Errors
+    /// When the catalogue lacks something, there is no QEMU, or the folder cannot be made.
+    pub fn begin(mut campaign: Campaign, catalogue: &Catalogue, results: &Path) -> Result<Self> {
+        let amplifiers = campaigns::resolve(&mut campaign, catalogue)?;
+        let start = Start::now()?;
+        let id = start.run_id(&campaign.name);
+        let manifest = Manifest {
+            start,
+            campaign,
+            amplifiers,
+        };
+        Ok(Self {
+            run: Run::create(RunDir::new(results.join(id))?, &manifest)?,
+            manifest,
+            records: Records::default(),
+        })
+    }
+
+    /// Opens a run that was interrupted.
+    ///
+    /// # Errors
+    /// When the folder is no run, or another process goes on with it.
+    pub fn resume(dir: &Path) -> Result<Self> {
+        let (run, manifest, records) = Run::resume(RunDir::new(dir)?)?;
+        Ok(Self {
+            run,
+            manifest,
+            records,
+        })
+    }
+
+    /// The run's folder.
+    pub fn root(&self) -> &Path {
+        self.run.dir().root()
+    }
+
+    /// Runs trials until there is nothing more to run, and judges them.
+    ///
+    /// # Errors
+    /// When a kernel cannot be built, the host fails, or the user interrupts.
+    pub fn go_on(
+        &mut self,
+        catalogue: &Catalogue,
+        cache: &Cache,
+        progress: &Progress,
+        jobs: Option<usize>,
+    ) -> Result<Report> {
+        let campaign = &self.manifest.campaign;
+        progress.line(format!(
+            "run {}: campaign {}",
+            self.run.dir().id(),
+            campaign.name
+        ));
+        let means = Means {
+            catalogue,
+            cache,
+            progress,
+            qemu: &self.manifest.start.qemu,
+            jobs,
+        };
+        run_trials(&means, campaign, &mut self.run, &mut self.records).inspect_err(|error| {
+            if error.is::<Interrupted>() {
+                progress.line(format!(
+                    "interrupted; {} trials are kept. Go on with: kverdict verify --resume {}",
+                    self.records.trials.len(),
+                    self.run.dir().root().display()
+                ));
+            }
+        })?;
+        reports::write(self.run.dir(), &self.manifest, &self.records)
+    }
+}
+
+/// Prepares the kernels and runs trials until there is nothing more to run.
+fn run_trials(
+    means: &Means<'_>,
+    campaign: &Campaign,
+    run: &mut Run,
+    records: &mut Records,
+) -> Result<()> {
+    let arms: Vec<&str> = campaign.arms.keys().map(String::as_str).collect();
+    let check = |arm: &str, build: &str| records.check_build(arm, build);
+    let mut session = Session::prepare(means, campaign, &arms, run, &check)?;
+    session.lay_out(campaign, run.dir())?;
+    prove_detectors(&mut session, campaign, &arms, run, records)?;
+    let stopped = loop {
+        match schedule::next(campaign, &records.armings, &records.trials) {
+            Next::Decided => return Ok(()),
+            Next::Exhausted => break "the policy's trials are used up",
+            Next::Unproven => {
+                break "no detector is proven to work on every arm; trials would prove nothing";
+            }
+            Next::HostTrouble => {
+                break "the last trials all failed for reasons outside the kernels; giving up";
+            }
+            Next::Trial(arm) => {
+                let record = session.trial(campaign, &arm, records.next_number(), run)?;
+                run.record(&record)?;
+                records.trials.push(record);
+                means.progress.line(outlook(campaign, records));
+            }
+        }
+    };
+    means.progress.line(stopped);
+    Ok(())
+}
+
+/// A silent guest proves nothing unless something would have spoken: each arm's kernel is locked up
+/// once on purpose.
+///
+/// # Errors
+/// Trouble of the host, or an interrupt.
+pub fn prove_detectors(
+    session: &mut Session<'_>,
+    campaign: &Campaign,
+    arms: &[&str],
+    run: &mut Run,
+    records: &mut Records,
+) -> Result<()> {
+    for arm in arms {
+        let proven = records.armings.iter().any(|arming| arming.arm == *arm);
+        let wanted = campaign.policy.prove_detectors && !proven;
+        // The holder's places are asked for in the same boot.
+        if !wanted && !session.lacks_names(campaign, arm)? {
+            continue;
+        }
+        let arming = session.prove_detectors(campaign, arm, run.dir())?;
+        run.record_arming(&arming)?;
+        records.armings.push(arming);
+    }
+    Ok(())
+}
+
+/// Where the campaign stands, in a line.
+fn outlook(campaign: &Campaign, records: &Records) -> String {
+    let verdict = verdict::judge(campaign, &records.armings, &records.trials);
+    let arms: Vec<String> = verdict
+        .arms
+        .iter()
+        .map(|arm| {
+            format!(
+                "{} {}/{} locked up in {:.1} min",
+                arm.arm, arm.target_lockups, arm.trials, arm.exposed_minutes
+            )
+        })
+        .collect();
+    let needed = verdict
+        .still_needed
+        .and_then(|needed| needed.subject_minutes);
+    let rest = needed.map_or(String::new(), |minutes| {
+        format!("; {minutes:.1} min of survival to go")
+    });
+    format!("  {}; luck {:.2e}{rest}", arms.join(", "), verdict.luck)
+}
