@@ -59,8 +59,9 @@ fn test(sh: &Shell, install_deps: bool, quick: bool) -> Result<()> {
         for (test, filter) in [
             ("real_kernel", "t"),
             ("real_sources", "s"),
-            ("real_compare", "c"),
+            ("real_compare", "c2"),
             ("real_advise", "a"),
+            ("real_bisect", "b"),
         ] {
             cmd!(sh, "cargo test --release --package kverdict --test {test} -- --ignored --test-threads=1 --nocapture {filter}")
                 .run()?;

@@ -3,9 +3,11 @@
 // Every test program uses another part of it.
 #![allow(dead_code)]
 
+use std::sync::LazyLock;
+
 use kverdict_core::arming::{Arming, Fired};
 use kverdict_core::campaign::Campaign;
-use kverdict_core::console::{Match, Outcome, Scanner};
+use kverdict_core::console::{ConsoleFindings, Match, Outcome, Scanner};
 use kverdict_core::protocol::Counters;
 use kverdict_core::record::{Exposure, Timing, TrialRecord};
 
@@ -32,6 +34,9 @@ policy:
 pub fn campaign() -> Campaign {
     Campaign::parse("test.yaml", CAMPAIGN).unwrap()
 }
+
+/// Simulations make hundreds of thousands of records.
+static CONSOLE: LazyLock<ConsoleFindings> = LazyLock::new(|| Scanner::new().finish());
 
 pub fn record(number: u32, arm: &str, outcome: Outcome, seconds: u64, swaps: u64) -> TrialRecord {
     TrialRecord {
@@ -61,7 +66,7 @@ pub fn record(number: u32, arm: &str, outcome: Outcome, seconds: u64, swaps: u64
         detectors: Vec::new(),
         refused_settings: Vec::new(),
         timing: Timing::default(),
-        console: Scanner::new().finish(),
+        console: CONSOLE.clone(),
     }
 }
 

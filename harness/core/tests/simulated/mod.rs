@@ -3,12 +3,12 @@
 // Every test program uses another part of it.
 #![allow(dead_code)]
 
-use std::sync::LazyLock;
+#[path = "../made_up/mod.rs"]
+mod made_up;
 
 use fastrand::Rng;
-use kverdict_core::console::{ConsoleFindings, Match, Outcome, Scanner};
-use kverdict_core::protocol::Counters;
-use kverdict_core::record::{Exposure, Timing, TrialRecord};
+use kverdict_core::console::{Match, Outcome};
+use kverdict_core::record::TrialRecord;
 
 /// So many campaigns are behind every share.
 pub const CAMPAIGNS: u32 = 10_000;
@@ -42,39 +42,11 @@ pub fn trial(rng: &mut Rng, rate: f64, limit: f64) -> (f64, bool) {
     (waited.min(limit), waited < limit)
 }
 
-static CONSOLE: LazyLock<ConsoleFindings> = LazyLock::new(|| Scanner::new().finish());
-
 /// The record of a trial that was exposed for so many minutes.
 pub fn record(number: u32, arm: &str, outcome: Outcome, minutes: f64) -> TrialRecord {
-    TrialRecord {
-        schema: 1,
-        id: format!("{number:04}-{arm}"),
-        number,
-        arm: arm.to_owned(),
-        build: "key".to_owned(),
-        accelerator: "TCG".to_owned(),
-        started: String::new(),
-        outcome,
-        title: String::new(),
-        signature: None,
-        outside: Default::default(),
-        outside_lost: None,
-        contradictions: Vec::new(),
-        exposure: Exposure {
-            load_ms: (minutes * 60_000.0).round().max(1.0) as u64,
-            heartbeats: 1,
-            counted_ms: None,
-            counters: Counters {
-                swaps: Some(1_000),
-                ..Counters::default()
-            },
-            holder: None,
-        },
-        detectors: Vec::new(),
-        refused_settings: Vec::new(),
-        timing: Timing::default(),
-        console: CONSOLE.clone(),
-    }
+    let mut record = made_up::record(number, arm, outcome, 0, 1_000);
+    record.exposure.load_ms = (minutes * 60_000.0).round().max(1.0) as u64;
+    record
 }
 
 /// The record of a made-up trial that locks up at `rate`, or survives.
