@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use kverdict_core::assessment::Known;
 use kverdict_core::bisect::range::{Candidate, Direction, Range};
 use kverdict_core::campaign::Arm;
 use kverdict_core::catalogue::diff::touched_files;
@@ -42,6 +43,9 @@ pub struct Candidates {
     /// Repository that commits are of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repository: Option<PathBuf>,
+    /// What a control showed of the rate at which kernels with the bug lock up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control: Option<Known>,
     /// One per kernel.
     pub entries: Vec<Entry>,
 }
@@ -117,6 +121,7 @@ impl Candidates {
         Ok(Self {
             direction,
             repository: Some(repository.git_dir().to_owned()),
+            control: None,
             entries,
         })
     }
@@ -156,6 +161,7 @@ impl Candidates {
         Ok(Self {
             direction,
             repository: None,
+            control: None,
             entries,
         })
     }
@@ -179,6 +185,7 @@ impl Candidates {
         Self {
             direction,
             repository: None,
+            control: None,
             entries: entries.collect(),
         }
     }
@@ -197,8 +204,12 @@ impl Candidates {
     /// When it is none.
     pub fn range(&self) -> Result<Range> {
         let candidates = self.entries.iter().map(|entry| entry.candidate.clone());
-        Range::new(self.direction, candidates.collect())
-            .map_err(|error| Usage(format!("this cannot be bisected: {error}")).into())
+        let range = Range::new(self.direction, candidates.collect())
+            .map_err(|error| Usage(format!("this cannot be bisected: {error}")))?;
+        Ok(match self.control {
+            Some(known) => range.with_control(known),
+            None => range,
+        })
     }
 
     /// The arm that runs a candidate's kernel: `template` with what the candidate is. `tree` holds its

@@ -1,7 +1,7 @@
 //! What bisecting costs, and how often it is right, against `git bisect` with repeated trials.
 //! `cargo bench -p kverdict-core --bench bisect`
 
-use kverdict_core::bisect::range::{Direction, Range};
+use kverdict_core::bisect::range::Direction;
 use kverdict_core::bisect::search::Ending;
 
 #[path = "../tests/simulator/mod.rs"]
@@ -49,9 +49,11 @@ fn many(per_trial: f64, mut one: impl FnMut(usize, &mut World<'_>) -> (bool, f64
     }
 }
 
-fn ours(range: &Range, per_trial: f64) -> Row {
+/// With what a control of so many lockups showed; 0: without one.
+fn ours(lockups: u32, per_trial: f64) -> Row {
     many(per_trial, |culprit, world| {
-        let (ending, observations) = bisect(range, world);
+        let range = list(Direction::Broke, CULPRITS).with_control(world.control(lockups));
+        let (ending, observations) = bisect(&range, world);
         (
             ending == Ending::Found { candidate: culprit },
             minutes(&observations),
@@ -60,7 +62,6 @@ fn ours(range: &Range, per_trial: f64) -> Row {
 }
 
 fn main() {
-    let range = list(Direction::Broke, CULPRITS);
     println!("{CULPRITS} candidates, {} bisections per row", runs());
     println!("per trial  method               right   minutes");
     for per_trial in [0.1, 0.3, 0.9, 1.0 - (-4.8_f64).exp()] {
@@ -72,7 +73,8 @@ fn main() {
                 row.minutes
             );
         };
-        print("kverdict", &ours(&range, per_trial));
+        print("kverdict", &ours(0, per_trial));
+        print("kverdict --control", &ours(10, per_trial));
         for repeats in REPEATS {
             let row = many(per_trial, |culprit, world| {
                 let (found, minutes) = git_bisect(CULPRITS, repeats, world);

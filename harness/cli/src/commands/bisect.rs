@@ -16,7 +16,7 @@ use crate::build::cache::Cache;
 use crate::campaigns;
 use crate::candidates::Candidates;
 use crate::catalogue::Catalogue;
-use crate::commands::{TrialArgs, Usage, print};
+use crate::commands::{TrialArgs, Usage, print, trial};
 use crate::dependencies;
 use crate::layout::RunDir;
 use crate::process::Interrupted;
@@ -90,6 +90,10 @@ pub struct BisectArgs {
     /// the bug's signature]
     #[arg(long, value_name = "PATH", conflicts_with = "resume")]
     likely: Vec<String>,
+    /// Run of a `verify` whose control says how often the bug shows itself under the same load: the answer
+    /// comes sooner
+    #[arg(long, value_name = "RUN", conflicts_with = "resume")]
+    control: Option<PathBuf>,
     /// Greatest probability of a wrong answer [default: the campaign's alpha]
     #[arg(long, value_name = "P", conflicts_with = "resume", value_parser = probability)]
     alpha: Option<f64>,
@@ -162,7 +166,11 @@ fn open_run(
     }
     let mut campaign = campaigns::load(&args.campaign)?;
     campaign.policy.load_seconds = args.load_seconds.unwrap_or(campaign.policy.load_seconds);
-    let candidates = candidates(args, &campaign, catalogue)?;
+    let mut candidates = candidates(args, &campaign, catalogue)?;
+    let control = args.control.as_deref();
+    candidates.control = control
+        .map(|run| trial::known(run, &campaign))
+        .transpose()?;
     candidates.range()?;
     let start = Start::now()?;
     let id = start.run_id(&format!("bisect-{}", campaign.name));

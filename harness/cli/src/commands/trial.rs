@@ -175,7 +175,10 @@ fn put_into(args: &TrialOneArgs, arm: &mut Arm) -> Result<()> {
 }
 
 /// How often the bug showed itself in another run, under the same load.
-fn known(dir: &Path, campaign: &Campaign) -> Result<Known> {
+///
+/// # Errors
+/// When that is no run, or of another load, or its control never locked up.
+pub fn known(dir: &Path, campaign: &Campaign) -> Result<Known> {
     let (manifest, records) = store::read::<Manifest, _>(&RunDir::new(dir)?)?;
     let theirs = &manifest.campaign;
     if theirs.name != campaign.name || theirs.load != campaign.load {

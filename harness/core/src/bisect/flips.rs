@@ -9,9 +9,10 @@
 use statrs::function::gamma::ln_gamma;
 
 use super::observation::Tally;
-use super::posterior::{MISTAKEN_PER_MINUTE, PRIOR_MINUTES, PRIOR_SHAPE, Posterior};
+use super::posterior::{MISTAKEN_PER_MINUTE, Posterior, Sums};
 use super::range::{Direction, Range};
 use super::search::{Conflict, Ending, Flip};
+use crate::assessment::Known;
 use crate::statistics;
 
 /// Probability of more than one change before anything was tried.
@@ -117,16 +118,18 @@ pub(super) fn ending(range: &Range, tallies: &[Tally]) -> Ending {
     }
 }
 
-/// The logarithm of the rates' prior probabilities on the grid, with the rates.
-fn grid() -> impl Iterator<Item = (f64, f64)> {
+/// The logarithm of the rates' probabilities on the grid before anything was tried, with the rates.
+fn grid(known: Known) -> impl Iterator<Item = (f64, f64)> {
+    let control = Sums::of(known);
+    let (shape, minutes) = (control.shape(), control.scale());
     let (low, high) = (RATES.0.ln(), RATES.1.ln());
     let step = (high - low) / (GRID - 1) as f64;
-    let constant = PRIOR_SHAPE * PRIOR_MINUTES.ln() - ln_gamma(PRIOR_SHAPE) + step.ln();
+    let constant = shape * minutes.ln() - ln_gamma(shape) + step.ln();
     (0..GRID).map(move |index| {
         let log = low + step * index as f64;
         let rate = log.exp();
         // The Gamma density, times the rate because the grid is in its logarithm.
-        (rate, constant + PRIOR_SHAPE * log - PRIOR_MINUTES * rate)
+        (rate, constant + shape * log - minutes * rate)
     })
 }
 
@@ -146,7 +149,7 @@ fn likelihoods(tally: &Tally, rate: f64) -> (f64, f64, f64) {
 /// Logarithm of how probable the observations are if each candidate between the ends has the bug or not,
 /// whatever it contains.
 fn log_evidence_unordered(range: &Range, tallies: &[Tally]) -> f64 {
-    let logs = grid().map(|(rate, prior)| {
+    let logs = grid(range.known()).map(|(rate, prior)| {
         let log = |(candidate, tally): (usize, &Tally)| {
             let (bug, none, scale) = likelihoods(tally, rate);
             let mixed = match candidate {
@@ -228,7 +231,7 @@ impl<'a> Chain<'a> {
             let scale: f64 = scales.sum();
             prior + scale + states[changes].ln() - placings
         };
-        grid().map(at).collect()
+        grid(self.range.known()).map(at).collect()
     }
 
     fn log_evidence(&self, changes: usize) -> f64 {
@@ -254,7 +257,7 @@ impl<'a> Chain<'a> {
         let logs = self.log_evidences(MOST);
         let total = log_sum(&logs);
         let mut places = vec![[0.0; MOST + 1]; self.tallies.len()];
-        for ((rate, _), log) in grid().zip(logs) {
+        for ((rate, _), log) in grid(self.range.known()).zip(logs) {
             let share = (log - total).exp();
             // What is as good as impossible would only cost time.
             if share > 1e-9 {

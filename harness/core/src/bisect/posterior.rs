@@ -10,6 +10,7 @@ use statrs::function::gamma::ln_gamma;
 
 use super::observation::Tally;
 use super::range::{Direction, Range};
+use crate::assessment::Known;
 
 /// Shape of the rate's Gamma distribution before anything was tried: spread over orders of magnitude.
 pub(super) const PRIOR_SHAPE: f64 = 0.5;
@@ -29,6 +30,14 @@ pub(super) struct Sums {
 }
 
 impl Sums {
+    /// What a control showed.
+    pub fn of(known: Known) -> Self {
+        Self {
+            lockups: known.lockups,
+            minutes: known.minutes,
+        }
+    }
+
     /// Shape of the rate's distribution after that.
     pub fn shape(self) -> f64 {
         PRIOR_SHAPE + f64::from(self.lockups)
@@ -60,7 +69,9 @@ pub struct Posterior {
 impl Posterior {
     pub(super) fn of(range: &Range, tallies: &[Tally]) -> Self {
         let bug = bug_sums(range, tallies);
-        let lockups: u32 = tallies.iter().map(|tally| tally.lockups).sum();
+        let control = Sums::of(range.known());
+        let tried: u32 = tallies.iter().map(|tally| tally.lockups).sum();
+        let lockups = control.lockups + tried;
         let weights: f64 = range
             .culprits()
             .map(|one| range.candidates()[one].weight)
@@ -84,7 +95,8 @@ impl Posterior {
         Self {
             masses: std::iter::once(0.0).chain(masses).collect(),
             bug,
-            log_evidence: highest + total.ln(),
+            // Of what was tried, given what the control showed.
+            log_evidence: highest + total.ln() - control.log_likelihood(),
         }
     }
 
@@ -148,16 +160,21 @@ fn bug_sums(range: &Range, tallies: &[Tally]) -> Vec<Sums> {
             .ones()
             .for_each(|culprit| add(&mut changed[culprit]));
     }
-    match range.direction() {
+    let known = range.known();
+    let with_bug = |changed: Sums| match range.direction() {
         Direction::Broke => changed,
-        Direction::Fixed => {
-            let rest = |changed: Sums| Sums {
-                lockups: all.lockups - changed.lockups,
-                minutes: (all.minutes - changed.minutes).max(0.0),
-            };
-            changed.into_iter().map(rest).collect()
-        }
-    }
+        Direction::Fixed => Sums {
+            lockups: all.lockups - changed.lockups,
+            minutes: (all.minutes - changed.minutes).max(0.0),
+        },
+    };
+    let sums = changed.into_iter().map(with_bug);
+    // The control has the bug whoever brought it.
+    sums.map(|sums| Sums {
+        lockups: sums.lockups + known.lockups,
+        minutes: sums.minutes + known.minutes,
+    })
+    .collect()
 }
 
 #[cfg(test)]
@@ -173,6 +190,27 @@ mod tests {
 
     fn near(found: f64, expected: f64) {
         assert!((found - expected).abs() < 1e-9, "{found} is not {expected}");
+    }
+
+    #[test]
+    fn a_control_makes_the_same_survival_worth_what_its_rate_says() {
+        let known = |minutes: f64| Known {
+            lockups: 10,
+            minutes,
+        };
+        let survived = [trial(3, 0, 1.0)];
+        let culprit_is_later = |minutes: f64| {
+            let range = list(Direction::Broke, 6).with_control(known(minutes));
+            let posterior = posterior(&range, &survived);
+            (4..=6).map(|one| posterior.of_candidate(one)).sum::<f64>()
+        };
+        // Ten lockups in two minutes: with the bug, a minute's survival has (2.5 / 3.5)^10.5.
+        let fast = (2.5_f64 / 3.5).powf(10.5);
+        near(culprit_is_later(2.0), 1.0 / (1.0 + fast));
+        assert!(
+            culprit_is_later(100.0) < 0.55,
+            "a slow control: a minute says little"
+        );
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use fixedbitset::FixedBitSet;
 use serde::{Deserialize, Serialize};
 
+use crate::assessment::Known;
+
 /// What the change is that is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -38,6 +40,7 @@ pub struct Range {
     /// Of each candidate: itself and all that it contains.
     ancestry: Vec<FixedBitSet>,
     linear: bool,
+    known: Known,
 }
 
 /// Why candidates are no range.
@@ -81,6 +84,10 @@ impl Range {
             candidates,
             ancestry,
             linear,
+            known: Known {
+                lockups: 0,
+                minutes: 0.0,
+            },
         })
     }
 
@@ -93,6 +100,17 @@ impl Range {
             candidate.parents = index.checked_sub(1).into_iter().collect();
         }
         Self::new(direction, candidates)
+    }
+
+    /// With what a control showed of the rate at which kernels with the bug lock up under the same load: it
+    /// counts like a further kernel that has the bug for certain.
+    pub fn with_control(self, known: Known) -> Self {
+        Self { known, ..self }
+    }
+
+    /// What a control showed; nothing where there was none.
+    pub fn known(&self) -> Known {
+        self.known
     }
 
     /// What is looked for.

@@ -164,7 +164,7 @@ pub fn report(
             bits: (found.bits_per_minute.unwrap_or(0.0) * FURTHER_MINUTES).min(entropy_bits),
             entropy_bits,
         },
-        methods: methods(policy),
+        methods: methods(range, policy),
         labels: (0..range.candidates().len())
             .map(|one| range.label(one).to_owned())
             .collect(),
@@ -261,8 +261,16 @@ fn conclusion(range: &Range, ending: Option<&Ending>) -> String {
     }
 }
 
-fn methods(policy: &Policy) -> Vec<String> {
-    vec![
+fn methods(range: &Range, policy: &Policy) -> Vec<String> {
+    let known = range.known();
+    let control = (known.lockups > 0).then(|| {
+        format!(
+            "control: its {} target lockups in {:.2} exposed minutes count, in the posterior, in luck and in the rate, like those \
+             of a further kernel that has the bug for certain",
+            known.lockups, known.minutes
+        )
+    });
+    let mut methods = vec![
         format!(
             "posterior: Bayes' rule over all candidates; kernels with the bug lock up as a Poisson process in exposed minutes \
              with one rate for all of them, which has a Gamma({PRIOR_SHAPE}, {PRIOR_MINUTES} min) prior and is summed out; \
@@ -287,5 +295,7 @@ fn methods(policy: &Policy) -> Vec<String> {
         "bits: Shannon's entropy of the posterior; what an hour brings: the next trial's mutual information per minute, as \
          long as there is something missing, which is rather too much than too little"
             .to_owned(),
-    ]
+    ];
+    methods.extend(control);
+    methods
 }

@@ -248,6 +248,8 @@ impl State<'_> {
             silent if silent.trials >= self.policy.end_trials => {
                 Some(Next::Done(Ending::BadEndSilent))
             }
+            // A control has shown the bug, and the answer has to show it anyway.
+            _ if self.range.known().lockups > 0 => None,
             _ => Some(Next::Trial { candidate: bad }),
         }
     }

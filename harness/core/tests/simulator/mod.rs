@@ -1,6 +1,7 @@
 //! Made-up kernels to bisect: some have the bug and lock up now and then. Seeded, so that every run of it
 //! is the same.
 
+use kverdict_core::assessment::Known;
 use kverdict_core::bisect::observation::{Observation, Reading};
 use kverdict_core::bisect::range::{Candidate, Direction, Range};
 use kverdict_core::bisect::search::{self, Ending, Next, Policy};
@@ -79,6 +80,15 @@ impl World<'_> {
             false => f64::INFINITY,
         };
         (wait.min(POLICY.trial_minutes), wait < POLICY.trial_minutes)
+    }
+
+    /// What a control of so many lockups shows of the rate.
+    pub fn control(&mut self, lockups: u32) -> Known {
+        let waits = (0..lockups).map(|_| self.random.waiting(self.rate));
+        Known {
+            lockups,
+            minutes: waits.sum(),
+        }
     }
 
     fn observe(&mut self, candidate: usize, built: &mut Vec<usize>) -> Observation {

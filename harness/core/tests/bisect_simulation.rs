@@ -1,0 +1,187 @@
+//! Bisections of made-up kernels to their end: how often the answer is right, and what it costs.
+//! `cargo bench -p kverdict-core --bench bisect` prints the table with many more of them.
+
+mod simulator;
+
+use kverdict_core::bisect::range::{Direction, Range};
+use kverdict_core::bisect::search::Ending;
+use simulator::{Random, World, bisect, candidate, git_bisect, list, minutes, rate_of};
+
+/// Candidates that may have introduced the change.
+const CULPRITS: usize = 64;
+
+/// Share of right answers, and mean minutes.
+fn many(
+    runs: u64,
+    per_trial: f64,
+    mut one: impl FnMut(usize, &mut World<'_>) -> (bool, f64),
+) -> (f64, f64) {
+    let (mut right, mut took) = (0, 0.0);
+    for seed in 0..runs {
+        let mut random = Random(seed.wrapping_mul(0x5851_f42d_4c95_7f2d));
+        let culprit = 1 + random.below(CULPRITS);
+        let mut world = World {
+            has_bug: &|candidate| candidate >= culprit,
+            broken: &|_| false,
+            rate: rate_of(per_trial),
+            random,
+        };
+        let (found, minutes) = one(culprit, &mut world);
+        right += u32::from(found);
+        took += minutes;
+    }
+    (f64::from(right) / runs as f64, took / runs as f64)
+}
+
+/// With a control of ten lockups; whoever repeats trials has to know the rate too, to say how often.
+fn ours(runs: u64, per_trial: f64) -> (f64, f64) {
+    many(runs, per_trial, |culprit, world| {
+        let range = list(Direction::Broke, CULPRITS).with_control(world.control(10));
+        let (ending, observations) = bisect(&range, world);
+        (
+            ending == Ending::Found { candidate: culprit },
+            minutes(&observations),
+        )
+    })
+}
+
+fn repeats(runs: u64, per_trial: f64, times: u32) -> (f64, f64) {
+    many(runs, per_trial, |culprit, world| {
+        let (found, minutes) = git_bisect(CULPRITS, times, world);
+        (found == culprit, minutes)
+    })
+}
+
+/// For each rate: right at least as often as promised, and where repeated trials are right as often, they
+/// take longer.
+#[test]
+fn the_answer_is_right_and_takes_less_than_repeated_trials() {
+    for (per_trial, runs, times) in [(0.1, 60, 66), (0.3, 150, 20), (0.9, 300, 3)] {
+        let (right, minutes) = ours(runs, per_trial);
+        let (of_repeats, longer) = repeats(2000, per_trial, times);
+        println!(
+            "{per_trial}: {right} in {minutes:.1} min, {times} times each: {of_repeats} in {longer:.1} min"
+        );
+        assert!(right >= 0.97, "{per_trial}: {right}");
+        assert!(
+            of_repeats > 0.98,
+            "the repeats are comparable: {of_repeats}"
+        );
+        assert!(minutes < longer, "{per_trial}: {minutes} of {longer} min");
+    }
+}
+
+/// As measured: a control locks up 4.8 times per exposed minute, and trials take one.
+#[test]
+fn twenty_of_twenty_at_the_rate_of_the_real_kernels() {
+    let per_trial = 1.0 - (-4.8_f64).exp();
+    let (right, took) = many(20, per_trial, |culprit, world| {
+        let (ending, observations) = bisect(&list(Direction::Broke, CULPRITS), world);
+        (
+            ending == Ending::Found { candidate: culprit },
+            minutes(&observations),
+        )
+    });
+    assert_eq!(right, 1.0);
+    assert!(took < 30.0, "{took} min");
+}
+
+/// One bisection with a rate of one lockup per minute.
+fn one(
+    range: &Range,
+    has_bug: &dyn Fn(usize) -> bool,
+    broken: &dyn Fn(usize) -> bool,
+    seed: u64,
+) -> Ending {
+    let mut world = World {
+        has_bug,
+        broken,
+        rate: 1.0,
+        random: Random(seed),
+    };
+    bisect(range, &mut world).0
+}
+
+#[test]
+fn the_sixth_of_twelve_patches_is_found_past_one_that_does_not_build() {
+    let range = list(Direction::Broke, 12);
+    for seed in 0..30 {
+        let ending = one(&range, &|patch| patch >= 6, &|patch| patch == 9, seed);
+        assert_eq!(ending, Ending::Found { candidate: 6 }, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_culprit_that_does_not_build_is_one_of_several() {
+    let range = list(Direction::Broke, 12);
+    for seed in 0..20 {
+        let ending = one(&range, &|patch| patch >= 6, &|patch| patch == 6, seed);
+        let Ending::OneOf {
+            testable,
+            untestable,
+        } = ending
+        else {
+            panic!("seed {seed}: {ending:?}");
+        };
+        assert_eq!(
+            (testable, untestable.as_slice()),
+            (Some(7), &[6][..]),
+            "seed {seed}"
+        );
+    }
+}
+
+#[test]
+fn who_fixed_it_is_found_in_the_other_direction() {
+    let range = list(Direction::Fixed, 20);
+    for seed in 0..30 {
+        let ending = one(&range, &|commit| commit < 13, &|_| false, seed);
+        assert_eq!(ending, Ending::Found { candidate: 13 }, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_branch_that_was_merged_is_searched_too() {
+    // 0 - 1 - 2 - - - 6 - 7, with 3 - 4 - 5 made from 1 and merged by 6.
+    let parents: [&[usize]; 8] = [&[], &[0], &[1], &[1], &[3], &[4], &[2, 5], &[6]];
+    let candidates = (0..8).map(|index| candidate(&index.to_string(), parents[index]));
+    let range = Range::new(Direction::Broke, candidates.collect()).unwrap();
+    for culprit in 1..8 {
+        let ending = one(
+            &range,
+            &|candidate| range.has_bug(culprit, candidate),
+            &|_| false,
+            culprit as u64,
+        );
+        assert_eq!(ending, Ending::Found { candidate: culprit });
+    }
+}
+
+/// Broken at 6, mended at 9, broken again at 14: no single change explains it once it is met, and what is
+/// called the culprit at least changed something.
+#[test]
+fn a_bug_that_comes_and_goes_is_told_or_one_of_its_changes_found() {
+    let range = list(Direction::Broke, 16);
+    let has_bug = |patch: usize| (6..9).contains(&patch) || patch >= 14;
+    let mut told = 0;
+    for seed in 0..30 {
+        match one(&range, &has_bug, &|_| false, seed) {
+            Ending::NotMonotone { flips, .. } => {
+                told += 1;
+                assert!(flips.len() >= 3, "seed {seed}: {flips:?}");
+            }
+            Ending::Found { candidate } => {
+                assert!([6, 14].contains(&candidate), "seed {seed}: {candidate}");
+            }
+            other => panic!("seed {seed}: {other:?}"),
+        }
+    }
+    println!("told {told} times of 30");
+}
+
+#[test]
+fn ends_that_are_not_what_was_said_are_told() {
+    let range = list(Direction::Broke, 12);
+    assert_eq!(one(&range, &|_| true, &|_| false, 1), Ending::GoodEndBad);
+    assert_eq!(one(&range, &|_| false, &|_| false, 1), Ending::BadEndSilent);
+}
