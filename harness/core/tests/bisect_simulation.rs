@@ -74,16 +74,30 @@ fn the_answer_is_right_and_takes_less_than_repeated_trials() {
 /// As measured: a control locks up 4.8 times per exposed minute, and trials take one.
 #[test]
 fn twenty_of_twenty_at_the_rate_of_the_real_kernels() {
-    let per_trial = 1.0 - (-4.8_f64).exp();
-    let (right, took) = many(20, per_trial, |culprit, world| {
-        let (ending, observations) = bisect(&list(Direction::Broke, CULPRITS), world);
-        (
-            ending == Ending::Found { candidate: culprit },
-            minutes(&observations),
-        )
-    });
-    assert_eq!(right, 1.0);
-    assert!(took < 30.0, "{took} min");
+    for direction in [Direction::Broke, Direction::Fixed] {
+        for seed in 0..20 {
+            let mut random = Random(seed);
+            let culprit = 1 + random.below(CULPRITS);
+            let has_bug = |candidate: usize| match direction {
+                Direction::Broke => candidate >= culprit,
+                Direction::Fixed => candidate < culprit,
+            };
+            let mut world = World {
+                has_bug: &has_bug,
+                broken: &|_| false,
+                rate: 4.8,
+                random,
+            };
+            let (ending, observations) = bisect(&list(direction, CULPRITS), &mut world);
+            assert_eq!(
+                ending,
+                Ending::Found { candidate: culprit },
+                "{direction:?} {seed}"
+            );
+            let took = minutes(&observations);
+            assert!(took < 60.0, "{direction:?} {seed}: {took} min");
+        }
+    }
 }
 
 /// One bisection with a rate of one lockup per minute.
