@@ -4,15 +4,13 @@
 mod made_up;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use made_up::{Place, shell};
 use serde_json::Value;
 
-const CAMPAIGN: &str = include_str!("../../../configs/migrate-swap.yaml");
 const TARGET_LOCKUP: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/../core/tests/logs/target-6.12-reintroduced.log"
@@ -48,47 +46,20 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let place = Place::new();
-        let campaign = CAMPAIGN
-            .replace("kernel: debian-6.12", "kernel: tiny")
-            .replace("    apply: [amplify, reintroduce-0b26351b910f]\n", "")
-            .replace("    apply: [amplify]\n", "")
-            .replace("accelerator: auto", "accelerator: tcg")
-            .replace("policy:\n", "policy:\n  prove_detectors: false\n");
+        let quick = "policy:\n  prove_detectors: false\n";
+        let campaign = made_up::campaign().replace("policy:\n", quick);
         place.write("campaign.yaml", &campaign);
-        place.write("bin/qemu-system-x86_64", GUEST);
-        let program = place.path("bin/qemu-system-x86_64");
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        place.guest(GUEST);
         fs::copy(TARGET_LOCKUP, place.path("lockup.log")).unwrap();
         Self { place }
     }
 
     fn start(&self, arguments: &[&str]) -> Child {
-        let path = std::env::var("PATH").unwrap();
-        Command::new(env!("CARGO_BIN_EXE_kverdict"))
-            .args(arguments)
-            .args(["--catalogue", "kernels", "--json"])
-            .current_dir(self.place.root())
-            .env("KVERDICT_CACHE", self.place.path("cache"))
-            .env(
-                "PATH",
-                format!("{}:{path}", self.place.path("bin").display()),
-            )
-            .env("TEST", self.place.root())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap()
+        self.place.start(&[arguments, &["--json"]].concat())
     }
 
     fn run(&self, arguments: &[&str]) -> (Option<i32>, Value, String) {
-        let Output {
-            status,
-            stdout,
-            stderr,
-        } = self.start(arguments).wait_with_output().unwrap();
-        let report = serde_json::from_slice(&stdout).unwrap_or_default();
-        let errors = String::from_utf8_lossy(&stderr).into_owned();
-        (status.code(), report, errors)
+        self.place.run(&[arguments, &["--json"]].concat())
     }
 
     fn run_report(&self, dir: &str) -> (Option<i32>, Value, String) {
@@ -116,18 +87,7 @@ impl Bench {
     }
 
     fn run_dir(&self) -> PathBuf {
-        let mut runs = fs::read_dir(self.place.path("results")).unwrap();
-        let dir = runs.next().unwrap().unwrap().path();
-        assert!(runs.next().is_none(), "one run was expected");
-        dir
-    }
-
-    fn attempts(&self) -> usize {
-        if !self.place.path("results").exists() {
-            return 0;
-        }
-        let list = self.run_dir().join("trials.jsonl");
-        fs::read_to_string(list).unwrap_or_default().lines().count()
+        self.place.run_dir()
     }
 
     fn commit(&self, name: &str) -> String {
@@ -221,10 +181,7 @@ fn images_are_searched_in_the_order_in_which_they_are_named() {
         .map(|number| format!("vmlinuz-6.99.{number}"))
         .collect();
     for (number, name) in (1..).zip(&names) {
-        let mut image = vec![0; 0x1000];
-        image[0x202..0x206].copy_from_slice(b"HdrS");
-        image[0x20e..0x210].copy_from_slice(&0x100_u16.to_le_bytes());
-        image[0x300..0x306].copy_from_slice(b"6.99 x");
+        let mut image = made_up::image();
         image[0x400] = number;
         if number < 4 {
             image[0x500..0x506].copy_from_slice(b"DEFECT");
@@ -295,7 +252,7 @@ fn a_killed_bisection_goes_on_to_the_same_culprit() {
             })
         })
     };
-    while bench.attempts() < 4 || !hangs() {
+    while bench.place.trials() < 4 || !hangs() {
         assert!(Instant::now() < end, "the fifth trial never began");
         std::thread::sleep(Duration::from_millis(20));
     }

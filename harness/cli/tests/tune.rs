@@ -4,15 +4,13 @@
 mod made_up;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use made_up::Place;
 use serde_json::Value;
 
-const CAMPAIGN: &str = include_str!("../../../configs/migrate-swap.yaml");
 const TARGET_LOCKUP: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/../core/tests/logs/target-6.12-reintroduced.log"
@@ -61,72 +59,28 @@ struct Tune {
 impl Tune {
     fn new() -> Self {
         let place = Place::new();
-        let mut image = vec![0; 0x1000];
-        image[0x202..0x206].copy_from_slice(b"HdrS");
-        image[0x20e..0x210].copy_from_slice(&0x100_u16.to_le_bytes());
-        image[0x300..0x306].copy_from_slice(b"6.99 x");
-        place.write_bytes("vmlinuz", &image);
+        place.write_bytes("vmlinuz", &made_up::image());
         place.binary("image: {kernel: {path: ../vmlinuz}}");
-        let campaign = CAMPAIGN
-            .replace("kernel: debian-6.12", "kernel: tiny")
-            .replace("    apply: [amplify, reintroduce-0b26351b910f]\n", "")
-            .replace("    apply: [amplify]\n", "")
-            .replace("accelerator: auto", "accelerator: tcg");
-        place.write("specs/campaign.yaml", &campaign);
+        place.write("specs/campaign.yaml", &made_up::campaign());
         place.write("specs/small.yaml", SPEC);
-        place.write("bin/qemu-system-x86_64", GUEST);
-        let program = place.path("bin/qemu-system-x86_64");
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        place.guest(GUEST);
         Self { place }
     }
 
     fn start(&self, arguments: &[&str]) -> Child {
-        let path = std::env::var("PATH").unwrap();
-        Command::new(env!("CARGO_BIN_EXE_kverdict"))
-            .arg("tune")
-            .args(arguments)
-            .args(["--catalogue", "kernels"])
-            .current_dir(self.place.root())
-            .env("KVERDICT_CACHE", self.place.path("cache"))
-            .env(
-                "PATH",
-                format!("{}:{path}", self.place.path("bin").display()),
-            )
-            .env("TEST", self.place.root())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap()
+        self.place.start(&[&["tune"], arguments].concat())
     }
 
     fn run(&self, arguments: &[&str]) -> (Option<i32>, Value, String) {
-        let Output {
-            status,
-            stdout,
-            stderr,
-        } = self.start(arguments).wait_with_output().unwrap();
-        let report = serde_json::from_slice(&stdout).unwrap_or_default();
-        (
-            status.code(),
-            report,
-            String::from_utf8_lossy(&stderr).into_owned(),
-        )
+        self.place.run(&[&["tune"], arguments].concat())
     }
 
     fn run_dir(&self) -> PathBuf {
-        let mut runs = fs::read_dir(self.place.path("results")).unwrap();
-        let dir = runs.next().unwrap().unwrap().path();
-        assert!(runs.next().is_none(), "one run was expected");
-        dir
+        self.place.run_dir()
     }
 
     fn trials(&self) -> usize {
-        let runs = fs::read_dir(self.place.path("results"));
-        if !runs.is_ok_and(|mut runs| runs.next().is_some()) {
-            return 0;
-        }
-        let text = fs::read_to_string(self.run_dir().join("trials.jsonl"));
-        text.unwrap_or_default().lines().count()
+        self.place.trials()
     }
 }
 

@@ -4,8 +4,9 @@
 #![allow(dead_code)]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -47,6 +48,24 @@ pub const FIX: &str = "\
 +\treturn 3;
  }
 ";
+
+/// The campaign that comes with kverdict, of this kernel and without what is compiled into others.
+pub fn campaign() -> String {
+    include_str!("../../../../configs/migrate-swap.yaml")
+        .replace("kernel: debian-6.12", "kernel: tiny")
+        .replace("    apply: [amplify, reintroduce-0b26351b910f]\n", "")
+        .replace("    apply: [amplify]\n", "")
+        .replace("accelerator: auto", "accelerator: tcg")
+}
+
+/// A bzImage, as far as its header goes, of the release `6.99`.
+pub fn image() -> Vec<u8> {
+    let mut image = vec![0; 0x1000];
+    image[0x202..0x206].copy_from_slice(b"HdrS");
+    image[0x20e..0x210].copy_from_slice(&0x100_u16.to_le_bytes());
+    image[0x300..0x306].copy_from_slice(b"6.99 x");
+    image
+}
 
 /// A folder with a kernel tree, a catalogue and a cache.
 pub struct Place {
@@ -111,6 +130,54 @@ impl Place {
             .env("KVERDICT_CACHE", self.path("cache"))
             .output()
             .unwrap()
+    }
+
+    /// Puts a script in QEMU's place, which plays the guest for [`Place::start`]; `$TEST` is this folder.
+    pub fn guest(&self, script: &str) {
+        self.write("bin/qemu-system-x86_64", script);
+        let program = self.path("bin/qemu-system-x86_64");
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    pub fn start(&self, arguments: &[&str]) -> Child {
+        let path = std::env::var("PATH").unwrap();
+        Command::new(env!("CARGO_BIN_EXE_kverdict"))
+            .args(arguments)
+            .args(["--catalogue", "kernels"])
+            .current_dir(self.dir.path())
+            .env("KVERDICT_CACHE", self.path("cache"))
+            .env("PATH", format!("{}:{path}", self.path("bin").display()))
+            .env("TEST", self.root())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    /// Exit status, the report if it was asked for as JSON, and what was said beside it.
+    pub fn run(&self, arguments: &[&str]) -> (Option<i32>, Value, String) {
+        let output = self.start(arguments).wait_with_output().unwrap();
+        let report = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), report, errors)
+    }
+
+    /// The folder of the only run.
+    pub fn run_dir(&self) -> PathBuf {
+        let mut runs = fs::read_dir(self.path("results")).unwrap();
+        let dir = runs.next().unwrap().unwrap().path();
+        assert!(runs.next().is_none(), "one run was expected");
+        dir
+    }
+
+    /// Lines in the only run's list of trials; 0 before there is one.
+    pub fn trials(&self) -> usize {
+        let runs = fs::read_dir(self.path("results"));
+        if !runs.is_ok_and(|mut runs| runs.next().is_some()) {
+            return 0;
+        }
+        let text = fs::read_to_string(self.run_dir().join("trials.jsonl"));
+        text.unwrap_or_default().lines().count()
     }
 
     pub fn built(&self, arguments: &[&str]) -> Value {

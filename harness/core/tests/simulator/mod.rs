@@ -150,3 +150,46 @@ pub fn git_bisect(last: usize, repeats: u32, world: &mut World<'_>) -> (usize, f
     }
     (bad, minutes)
 }
+
+/// Share of right answers, and mean minutes, of many bisections of `culprits` candidates with the culprit
+/// anywhere.
+pub fn many(
+    runs: u64,
+    culprits: usize,
+    per_trial: f64,
+    mut one: impl FnMut(usize, &mut World<'_>) -> (bool, f64),
+) -> (f64, f64) {
+    let (mut right, mut took) = (0, 0.0);
+    for seed in 0..runs {
+        let mut random = Random(seed.wrapping_mul(0x5851_f42d_4c95_7f2d));
+        let culprit = 1 + random.below(culprits);
+        let mut world = World {
+            has_bug: &|candidate| candidate >= culprit,
+            broken: &|_| false,
+            rate: rate_of(per_trial),
+            random,
+        };
+        let (found, minutes) = one(culprit, &mut world);
+        right += u32::from(found);
+        took += minutes;
+    }
+    (f64::from(right) / runs as f64, took / runs as f64)
+}
+
+/// The same of kverdict, with what a control of so many lockups showed; 0: without one.
+pub fn ours(runs: u64, culprits: usize, per_trial: f64, lockups: u32) -> (f64, f64) {
+    many(runs, culprits, per_trial, |culprit, world| {
+        let range = list(Direction::Broke, culprits).with_control(world.control(lockups));
+        let (ending, observations) = bisect(&range, world);
+        let found = ending == Ending::Found { candidate: culprit };
+        (found, minutes(&observations))
+    })
+}
+
+/// The same of `git bisect` with so many trials each.
+pub fn repeats(runs: u64, culprits: usize, per_trial: f64, times: u32) -> (f64, f64) {
+    many(runs, culprits, per_trial, |culprit, world| {
+        let (found, minutes) = git_bisect(culprits, times, world);
+        (found == culprit, minutes)
+    })
+}
