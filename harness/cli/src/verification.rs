@@ -8,11 +8,11 @@ use kverdict_core::report::Report;
 use kverdict_core::schedule::{self, Next};
 use kverdict_core::verdict;
 
+use crate::build;
 use crate::build::cache::Cache;
 use crate::campaigns;
 use crate::catalogue::Catalogue;
 use crate::layout::RunDir;
-use crate::process::Interrupted;
 use crate::progress::Progress;
 use crate::reports;
 use crate::session::{Means, Session};
@@ -90,7 +90,7 @@ impl Verification {
             jobs,
         };
         run_trials(&means, campaign, &mut self.run, &mut self.records).inspect_err(|error| {
-            if error.is::<Interrupted>() {
+            if build::is_interrupt(error) {
                 progress.line(format!(
                     "interrupted; {} trials are kept. Go on with: kverdict verify --resume {}",
                     self.records.trials.len(),

@@ -34,6 +34,12 @@ pub enum BuildFailure {
     Interrupted,
 }
 
+/// Whether the user asked for the end that this error is about, while building or otherwise.
+pub fn is_interrupt(error: &anyhow::Error) -> bool {
+    let building = error.downcast_ref();
+    error.is::<Interrupted>() || matches!(building, Some(BuildFailure::Interrupted))
+}
+
 impl BuildFailure {
     /// Sorts an error that came up while building.
     pub(super) fn of(error: anyhow::Error) -> Self {

@@ -47,7 +47,7 @@ use crate::process::Interrupted;
 use crate::progress::Progress;
 use cache::{Cache, full_disk_text, is_full_disk, write_whole};
 use compile::{CompileError, Make, USUAL_OBJECTS, made_from};
-pub use failure::BuildFailure;
+pub use failure::{BuildFailure, is_interrupt};
 use overlay::{AppliedPatch, Overlay, work_out};
 pub use record::{BuildRecord, BuiltKernel};
 use source::Source;

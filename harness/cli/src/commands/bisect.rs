@@ -12,6 +12,7 @@ use kverdict_core::campaign::{Arm, Campaign, Role};
 use kverdict_core::console::signature::SIGNATURES;
 
 use crate::bisection::{Attempt, Bisection};
+use crate::build;
 use crate::build::cache::Cache;
 use crate::campaigns;
 use crate::candidates::Candidates;
@@ -19,7 +20,6 @@ use crate::catalogue::Catalogue;
 use crate::commands::{TrialArgs, Usage, print, trial};
 use crate::dependencies;
 use crate::layout::RunDir;
-use crate::process::Interrupted;
 use crate::progress::Progress;
 use crate::session::Means;
 use crate::sides::{self, SideSpec};
@@ -137,7 +137,7 @@ pub fn run(args: &BisectArgs) -> Result<ExitCode> {
     let root = run.dir().root().to_owned();
     let mut bisection = Bisection::new(&manifest, run, attempts)?;
     let report = bisection.go_on(&means).inspect_err(|error| {
-        if error.is::<Interrupted>() {
+        if build::is_interrupt(error) {
             progress.line(format!(
                 "interrupted; {} attempts are kept. Go on with: kverdict bisect --resume {}",
                 bisection.attempts().len(),

@@ -11,6 +11,7 @@ use kverdict_core::compare::failure::Failure;
 use kverdict_core::compare::judge;
 use kverdict_core::compare::schedule::{self, Next};
 
+use crate::build;
 use crate::build::cache::Cache;
 use crate::campaigns;
 use crate::catalogue::Catalogue;
@@ -18,7 +19,6 @@ use crate::commands::{TrialArgs, Usage};
 use crate::compared::{self, KnownSide};
 use crate::dependencies;
 use crate::layout::RunDir;
-use crate::process::Interrupted;
 use crate::progress::Progress;
 use crate::reports;
 use crate::session::{Means, Session};
@@ -154,7 +154,7 @@ pub fn run(args: &CompareArgs) -> Result<ExitCode> {
     };
     let outcome = run_trials(&means, &manifest, &mut run, &mut records);
     let known = outcome.inspect_err(|error| {
-        if error.is::<Interrupted>() {
+        if build::is_interrupt(error) {
             progress.line(format!(
                 "interrupted; {} trials are kept. Go on with: kverdict compare --resume {}",
                 records.trials.len(),

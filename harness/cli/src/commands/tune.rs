@@ -10,6 +10,7 @@ use kverdict_core::tune::report::{self, TuneReport};
 use kverdict_core::tune::search::{self, Next, Search};
 use kverdict_core::tune::space::{Point, Space};
 
+use crate::build;
 use crate::build::cache::Cache;
 use crate::campaigns;
 use crate::catalogue::Catalogue;
@@ -17,7 +18,6 @@ use crate::commands::kernel_args::KernelArgs;
 use crate::commands::{TrialArgs, Usage, print};
 use crate::dependencies;
 use crate::layout::RunDir;
-use crate::process::Interrupted;
 use crate::progress::Progress;
 use crate::reports;
 use crate::session::{Means, Session};
@@ -98,7 +98,7 @@ pub fn run(args: &TuneArgs) -> Result<ExitCode> {
     let outcome = tuning.go_on(&means);
     let root = tuning.run.dir().root();
     let report = outcome.inspect_err(|error| {
-        if error.is::<Interrupted>() {
+        if build::is_interrupt(error) {
             progress.line(format!(
                 "interrupted; {} trials are kept. Go on with: kverdict tune --resume {}",
                 tuning.trials.len(),
