@@ -12,6 +12,7 @@ pub mod campaign;
 pub mod catalogue;
 pub mod compare;
 pub mod console;
+pub mod history;
 pub mod holder;
 pub mod inspect;
 pub mod load;

@@ -71,7 +71,8 @@ impl std::fmt::Display for Failure {
 }
 
 /// What one trial says about its side.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Told {
     /// Nothing: the host failed.
     HostTrouble,

@@ -1,0 +1,50 @@
+//! What earlier nights say about this one.
+//!
+//! A night tries many cells, each of them a few times. One cell's night alone says little: [`change`] holds it
+//! against the nights before it.
+
+pub mod change;
+
+use serde::{Deserialize, Serialize};
+
+use crate::campaign::MinExposure;
+use crate::compare::failure::Told;
+use crate::record::{Standing, TrialRecord};
+
+/// One night's (or run's) trials of one cell, as the history keeps them.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct CellNight {
+    /// Name of the run.
+    pub run: String,
+    /// When the run was started, RFC 3339.
+    pub started: String,
+    /// Release and build key of the kernel, such as `6.12.117 a1b2c3`.
+    pub kernel: String,
+    /// In the order in which they were made.
+    pub trials: Vec<PastTrial>,
+}
+
+/// What the history keeps of a trial.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PastTrial {
+    /// Its id, unique in its run.
+    pub id: String,
+    /// What it says about its kernel.
+    pub told: Told,
+    /// What it counts as.
+    pub standing: Standing,
+    /// The first report's title, or what the harness saw.
+    pub title: String,
+}
+
+impl PastTrial {
+    /// What there is to keep of a trial.
+    pub fn of(record: &TrialRecord, least: &MinExposure) -> Self {
+        Self {
+            id: record.id.clone(),
+            told: Told::by(record, least),
+            standing: record.standing(least),
+            title: record.title.clone(),
+        }
+    }
+}
