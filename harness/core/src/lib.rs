@@ -16,6 +16,7 @@ pub mod history;
 pub mod holder;
 pub mod inspect;
 pub mod load;
+pub mod night;
 pub mod outside;
 pub mod protocol;
 pub mod record;
