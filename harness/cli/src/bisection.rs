@@ -19,9 +19,10 @@ use crate::build::BuildFailure;
 use crate::build::checkout::Checkout;
 use crate::build::repository::Repository;
 use crate::candidates::Origin;
+use crate::manifest::BisectManifest;
 use crate::reports;
 use crate::session::{Means, Session};
-use crate::store::{self, BisectManifest, Run};
+use crate::store::{self, Run};
 
 /// So many attempts in a row that say nothing about a kernel: something is wrong with the host.
 const HOST_TROUBLES: usize = 3;

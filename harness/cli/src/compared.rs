@@ -18,10 +18,11 @@ use crate::build::overlay::Direction;
 use crate::build::{BuildFailure, BuildRequest, Builder, BuiltKernel};
 use crate::inspected;
 use crate::layout::RunDir;
+use crate::manifest::CompareManifest;
 use crate::process::Interrupted;
 use crate::session::Means;
 use crate::sides::{Place, SideSpec};
-use crate::store::{self, CompareManifest, Records};
+use crate::store::{self, Records};
 
 /// One side: `sides.json` has one for each.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

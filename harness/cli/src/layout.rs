@@ -33,25 +33,9 @@ impl RunDir {
             .map(|name| name.to_string_lossy().into_owned())
             .unwrap_or_default()
     }
-    /// What the run was started with.
-    pub fn manifest(&self) -> PathBuf {
-        self.root.join("run.json")
-    }
-    /// What the tune was started with.
-    pub fn tune_manifest(&self) -> PathBuf {
-        self.root.join("tune.json")
-    }
-    /// What the bisection was started with.
-    pub fn bisect_manifest(&self) -> PathBuf {
-        self.root.join("bisect.json")
-    }
-    /// What trials of a single kernel were started with.
-    pub fn trial_manifest(&self) -> PathBuf {
-        self.root.join("single.json")
-    }
-    /// What the comparison was started with.
-    pub fn compare_manifest(&self) -> PathBuf {
-        self.root.join("compare.json")
+    /// What the run was started with, by its name, which says of what kind the run is.
+    pub fn manifest(&self, name: &str) -> PathBuf {
+        self.root.join(name)
     }
     /// What is known of a comparison's sides besides their trials.
     pub fn sides(&self) -> PathBuf {

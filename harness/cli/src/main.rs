@@ -19,6 +19,7 @@ mod holder;
 mod initramfs;
 mod inspected;
 mod layout;
+mod manifest;
 mod outside;
 mod process;
 mod progress;

@@ -24,9 +24,10 @@ use crate::build::BuildRecord;
 use crate::build::overlay::Direction;
 use crate::compared::{self, KnownSide};
 use crate::layout::RunDir;
-use crate::store::{
-    self, BisectManifest, CompareManifest, Manifest, Records, Start, TrialManifest, TuneManifest,
+use crate::manifest::{
+    BisectManifest, CompareManifest, Manifest, Start, TrialManifest, TuneManifest,
 };
+use crate::store::{self, Records};
 
 /// Judges the records and writes `report.txt` and `report.json`.
 ///

@@ -3,230 +3,19 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use kverdict_core::arming::Arming;
-use kverdict_core::assessment::Enough;
-use kverdict_core::bisect::search::Policy;
-use kverdict_core::campaign::Campaign;
-use kverdict_core::catalogue::AmplifierSpec;
-use kverdict_core::compare::Demands;
 use kverdict_core::record::TrialRecord;
-use kverdict_core::tune::spec::TuneSpec;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::bisection::Attempt;
-use crate::candidates::Candidates;
 use crate::commands::Usage;
-use crate::dependencies;
 use crate::layout::RunDir;
-use crate::sides::SideSpec;
-
-/// Version of [`Manifest`], [`TuneManifest`] and [`CompareManifest`].
-pub const SCHEMA_VERSION: u32 = 1;
-
-/// What a run was started with: `run.json`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Manifest {
-    /// By what, when and where.
-    #[serde(flatten)]
-    pub start: Start,
-    /// The campaign as resolved.
-    pub campaign: Campaign,
-    /// Its run-time amplifiers.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub amplifiers: Vec<AmplifierSpec>,
-}
-
-/// What a tune was started with: `tune.json`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct TuneManifest {
-    /// By what, when and where.
-    #[serde(flatten)]
-    pub start: Start,
-    /// What it has to do.
-    pub spec: TuneSpec,
-    /// The campaign that it starts from.
-    pub campaign: Campaign,
-}
-
-/// What a bisection was started with: `bisect.json`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct BisectManifest {
-    /// By what, when and where.
-    #[serde(flatten)]
-    pub start: Start,
-    /// The campaign as resolved, with an arm for each candidate.
-    pub campaign: Campaign,
-    /// Its run-time amplifiers.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub amplifiers: Vec<AmplifierSpec>,
-    /// What is searched.
-    pub candidates: Candidates,
-    /// When it is decided.
-    pub policy: Policy,
-}
-
-/// What trials of a single kernel were started with: `single.json`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct TrialManifest {
-    /// By what, when and where.
-    #[serde(flatten)]
-    pub start: Start,
-    /// The campaign as resolved, with but one arm.
-    pub campaign: Campaign,
-    /// When survival is enough.
-    pub enough: Enough,
-}
-
-/// What a run was started with, as its folder keeps it.
-pub trait Started: Serialize + DeserializeOwned {
-    /// Its file.
-    fn file(dir: &RunDir) -> PathBuf;
-    /// By what, when and where.
-    fn start(&self) -> &Start;
-}
-
-impl Started for Manifest {
-    fn file(dir: &RunDir) -> PathBuf {
-        dir.manifest()
-    }
-    fn start(&self) -> &Start {
-        &self.start
-    }
-}
-
-impl Started for BisectManifest {
-    fn file(dir: &RunDir) -> PathBuf {
-        dir.bisect_manifest()
-    }
-    fn start(&self) -> &Start {
-        &self.start
-    }
-}
-
-impl Started for TrialManifest {
-    fn file(dir: &RunDir) -> PathBuf {
-        dir.trial_manifest()
-    }
-    fn start(&self) -> &Start {
-        &self.start
-    }
-}
-
-impl Started for TuneManifest {
-    fn file(dir: &RunDir) -> PathBuf {
-        dir.tune_manifest()
-    }
-    fn start(&self) -> &Start {
-        &self.start
-    }
-}
-
-impl Started for CompareManifest {
-    fn file(dir: &RunDir) -> PathBuf {
-        dir.compare_manifest()
-    }
-    fn start(&self) -> &Start {
-        &self.run.start
-    }
-}
-
-/// What a comparison was started with: `compare.json`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct CompareManifest {
-    /// By what, when and where, and the campaign whose arms are the sides.
-    #[serde(flatten)]
-    pub run: Manifest,
-    /// What is asked of it.
-    pub demands: Demands,
-    /// The sides, the reference first.
-    pub sides: Vec<SideSpec>,
-}
-
-/// By what, when and where a run was started.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Start {
-    /// [`SCHEMA_VERSION`].
-    pub schema: u32,
-    /// kverdict's own version.
-    pub kverdict: String,
-    /// Command line that started it.
-    pub argv: Vec<String>,
-    /// When, RFC 3339.
-    pub started: String,
-    /// Host kernel, CPUs and memory.
-    pub host: Host,
-    /// QEMU's version line.
-    pub qemu: String,
-}
-
-impl Start {
-    /// By this process, now and here.
-    ///
-    /// # Errors
-    /// When there is no QEMU.
-    pub fn now() -> Result<Self> {
-        Ok(Self {
-            schema: SCHEMA_VERSION,
-            kverdict: env!("CARGO_PKG_VERSION").to_owned(),
-            argv: std::env::args().collect(),
-            started: now(),
-            host: Host::detect(),
-            qemu: dependencies::qemu_version()?,
-        })
-    }
-
-    /// A name for the run that no other has, with `what` in it.
-    pub fn run_id(&self, what: &str) -> String {
-        let stamp = self.started.replace([':', '-'], "");
-        format!("{stamp}-{what}-{}", std::process::id())
-    }
-
-    /// What reports say about it, as label and value.
-    pub fn lines(&self) -> Vec<(String, String)> {
-        let host = format!(
-            "Linux {}, {} cores, {} MiB",
-            self.host.kernel, self.host.cores, self.host.memory_mib
-        );
-        vec![
-            ("started".to_owned(), self.started.clone()),
-            ("command".to_owned(), self.argv.join(" ")),
-            ("kverdict".to_owned(), self.kverdict.clone()),
-            ("host".to_owned(), host),
-            ("QEMU".to_owned(), self.qemu.clone()),
-        ]
-    }
-}
-
-/// The machine that a run was made on.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Host {
-    /// `uname -r`.
-    pub kernel: String,
-    /// Cores that this process may use.
-    pub cores: usize,
-    /// Memory in MiB.
-    pub memory_mib: u64,
-}
-
-impl Host {
-    /// Looks at this machine.
-    pub fn detect() -> Self {
-        let memory = rustix::system::sysinfo();
-        Self {
-            kernel: rustix::system::uname()
-                .release()
-                .to_string_lossy()
-                .into_owned(),
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
-            memory_mib: memory.totalram as u64 * u64::from(memory.mem_unit) / (1 << 20),
-        }
-    }
-}
+use crate::manifest::{self, Started};
 
 /// A run that this process may write into; the lock is held until it is dropped.
 #[derive(Debug)]
@@ -413,33 +202,12 @@ fn append(file: &mut File, path: &Path, record: &impl Serialize) -> Result<()> {
 /// # Errors
 /// When there is no run, or its records are of another version or damaged (names file and line).
 pub fn read<M: Started, T: DeserializeOwned>(dir: &RunDir) -> Result<(M, Records<T>)> {
-    let manifest = read_manifest(dir)?;
+    let manifest = manifest::read(dir)?;
     let records = Records {
         armings: read_lines(&dir.armings())?,
         trials: read_lines(&dir.trials())?,
     };
     Ok((manifest, records))
-}
-
-fn read_manifest<M: Started>(dir: &RunDir) -> Result<M> {
-    let path = M::file(dir);
-    let text = fs::read_to_string(&path).map_err(|error| {
-        Usage(format!(
-            "{} is no run of this command: cannot read {}: {error}",
-            dir.root().display(),
-            path.display()
-        ))
-    })?;
-    let manifest: M =
-        serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))?;
-    let schema = manifest.start().schema;
-    if schema != SCHEMA_VERSION {
-        bail!(
-            "{} has schema {schema}, this kverdict reads {SCHEMA_VERSION}",
-            path.display()
-        );
-    }
-    Ok(manifest)
 }
 
 fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {

@@ -13,10 +13,11 @@ use crate::build::cache::Cache;
 use crate::campaigns;
 use crate::catalogue::Catalogue;
 use crate::layout::RunDir;
+use crate::manifest::{Manifest, Start};
 use crate::progress::Progress;
 use crate::reports;
 use crate::session::{Means, Session};
-use crate::store::{Manifest, Records, Run, Start};
+use crate::store::{Records, Run};
 
 /// A run under way.
 #[derive(Debug)]

@@ -20,10 +20,11 @@ use crate::catalogue::Catalogue;
 use crate::commands::{TrialArgs, Usage, print, trial};
 use crate::dependencies;
 use crate::layout::RunDir;
+use crate::manifest::{BisectManifest, Start};
 use crate::progress::Progress;
 use crate::session::Means;
 use crate::sides::{self, SideSpec};
-use crate::store::{BisectManifest, Run, Start};
+use crate::store::Run;
 
 const HELP: &str = "\
 A race that fires in one trial of three makes an ordinary bisection go wrong most of the time. This one knows \

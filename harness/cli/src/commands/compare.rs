@@ -19,11 +19,12 @@ use crate::commands::{TrialArgs, Usage};
 use crate::compared::{self, KnownSide};
 use crate::dependencies;
 use crate::layout::RunDir;
+use crate::manifest::{CompareManifest, Manifest, Start};
 use crate::progress::Progress;
 use crate::reports;
 use crate::session::{Means, Session};
 use crate::sides::{self, SidePatch, side_patch};
-use crate::store::{CompareManifest, Manifest, Records, Run, Start};
+use crate::store::{Records, Run};
 use crate::verification::prove_detectors;
 
 const HELP: &str = "\

@@ -9,9 +9,9 @@ use serde::Serialize;
 
 use crate::build::cache::Cache;
 use crate::build::tools::{Need, Tool};
+use crate::manifest::Host;
 use crate::progress::Progress;
 use crate::qemu::Acceleration;
-use crate::store::Host;
 use crate::{accel, dependencies};
 
 /// What building and running the default campaign takes, in MiB: source tree, objects, results.

@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::commands::{bisect, print, trial};
 use crate::layout::RunDir;
-use crate::store::{BisectManifest, CompareManifest, Manifest, Started, TrialManifest};
+use crate::manifest::{BisectManifest, CompareManifest, Manifest, Started, TrialManifest};
 use crate::{compared, reports, store};
 
 /// Arguments of `kverdict report`.

@@ -17,10 +17,11 @@ use crate::catalogue::Catalogue;
 use crate::commands::{TrialArgs, Usage, print};
 use crate::dependencies;
 use crate::layout::RunDir;
+use crate::manifest::{Manifest, Start, TrialManifest};
 use crate::progress::Progress;
 use crate::reports;
 use crate::session::{Means, Session};
-use crate::store::{self, Manifest, Records, Run, Start, TrialManifest};
+use crate::store::{self, Records, Run};
 use crate::verification::prove_detectors;
 
 /// So many trials in a row that say nothing about a kernel: something is wrong with the host.

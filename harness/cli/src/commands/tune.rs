@@ -18,10 +18,11 @@ use crate::commands::kernel_args::KernelArgs;
 use crate::commands::{TrialArgs, Usage, print};
 use crate::dependencies;
 use crate::layout::RunDir;
+use crate::manifest::{Start, TuneManifest};
 use crate::progress::Progress;
 use crate::reports;
 use crate::session::{Means, Session};
-use crate::store::{self, Run, Start, TuneManifest};
+use crate::store::{self, Run};
 use crate::tunes;
 
 /// So many trials in a row that say nothing about a guest: something is wrong with the host.
