@@ -73,8 +73,7 @@ pub fn check_names(file: &str, campaign: &Campaign, catalogue: &Catalogue) -> Re
         }
     }
     for (name, arm) in &campaign.arms {
-        let mut found = kernel_problems(arm, catalogue);
-        found.extend(patch_problems(arm, catalogue));
+        let found = arm_problems(arm, catalogue);
         problems.extend(found.into_iter().map(|problem| {
             Problem::new(format!("arms.{name}.{}", problem.field), problem.message)
         }));
@@ -87,6 +86,13 @@ pub fn check_names(file: &str, campaign: &Campaign, catalogue: &Catalogue) -> Re
         problems,
     }
     .into())
+}
+
+/// What the catalogue does not have, or cannot do, of what an arm names.
+pub fn arm_problems(arm: &Arm, catalogue: &Catalogue) -> Vec<Problem> {
+    let mut problems = kernel_problems(arm, catalogue);
+    problems.extend(patch_problems(arm, catalogue));
+    problems
 }
 
 /// What is wrong with an arm's kernel, with what is asked of it, and with its toolchain.

@@ -17,6 +17,8 @@ pub enum Kind {
     Campaign,
     /// What a tune has to do.
     Tune,
+    /// What a night has to do.
+    Night,
 }
 
 impl Kind {
@@ -24,6 +26,7 @@ impl Kind {
         match self {
             Self::Campaign => "campaign",
             Self::Tune => "tune",
+            Self::Night => "night",
         }
     }
 
@@ -32,6 +35,7 @@ impl Kind {
         Path::new(match self {
             Self::Campaign => "",
             Self::Tune => "tune",
+            Self::Night => "nightly",
         })
     }
 
@@ -39,7 +43,7 @@ impl Kind {
     fn embedded(self) -> Vec<&'static include_dir::File<'static>> {
         let files = match self {
             Self::Campaign => Some(EMBEDDED.files()),
-            Self::Tune => EMBEDDED.get_dir(self.folder()).map(Dir::files),
+            Self::Tune | Self::Night => EMBEDDED.get_dir(self.folder()).map(Dir::files),
         };
         let is_yaml = |file: &&include_dir::File<'_>| {
             file.path()

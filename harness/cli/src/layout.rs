@@ -37,6 +37,22 @@ impl RunDir {
     pub fn manifest(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }
+    /// What a night knows of its kernels besides their trials.
+    pub fn night_kernels(&self) -> PathBuf {
+        self.root.join("kernels.json")
+    }
+    /// The earlier nights that a night is held against.
+    pub fn past(&self) -> PathBuf {
+        self.root.join("past.json")
+    }
+    /// What the command said that a night runs at its end.
+    pub fn notify_log(&self) -> PathBuf {
+        self.root.join("notify.log")
+    }
+    /// The folder of all results that this run is in.
+    pub fn results(&self) -> &Path {
+        self.root.parent().unwrap_or(Path::new("/"))
+    }
     /// What is known of a comparison's sides besides their trials.
     pub fn sides(&self) -> PathBuf {
         self.root.join("sides.json")
@@ -99,6 +115,11 @@ impl RunDir {
             root: self.root.join("trials").join(id),
         }
     }
+}
+
+/// Held by the process that runs the nights of this name.
+pub fn night_lock(results: &Path, name: &str) -> PathBuf {
+    results.join(format!("night-{name}.lock"))
 }
 
 /// Folder of one trial.

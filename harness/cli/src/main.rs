@@ -20,6 +20,7 @@ mod initramfs;
 mod inspected;
 mod layout;
 mod manifest;
+mod night;
 mod outside;
 mod process;
 mod progress;
@@ -35,6 +36,7 @@ mod trial;
 mod tunes;
 mod verification;
 mod vmcore;
+mod watching;
 
 use std::process::ExitCode;
 
@@ -76,6 +78,10 @@ enum Command {
     Compare(Box<commands::compare::CompareArgs>),
     /// Search the load under which both sides of the race come together most often
     Tune(Box<commands::tune::TuneArgs>),
+    /// Test many kernels under many loads within a time, and say what has changed since the nights before
+    Nightly(Box<commands::nightly::NightlyArgs>),
+    /// Follow a run from another terminal: what it does, and where it stands
+    Watch(commands::watch::WatchArgs),
     /// Build one kernel and print where it is
     Build(commands::build::BuildArgs),
     /// Boot one kernel interactively, with a campaign's topology
@@ -124,6 +130,8 @@ fn run(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Trial(args) => commands::trial::run(args),
         Command::Compare(args) => commands::compare::run(args),
         Command::Tune(args) => commands::tune::run(args),
+        Command::Nightly(args) => commands::nightly::run(args),
+        Command::Watch(args) => commands::watch::run(args),
         Command::Build(args) => commands::build::run(args, &Progress::detect()),
         Command::Boot(args) => commands::boot::run(args),
         Command::Classify(args) => commands::classify::run(args),

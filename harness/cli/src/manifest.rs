@@ -9,6 +9,9 @@ use kverdict_core::bisect::search::Policy;
 use kverdict_core::campaign::Campaign;
 use kverdict_core::catalogue::AmplifierSpec;
 use kverdict_core::compare::Demands;
+use kverdict_core::night::config::NightSpec;
+use kverdict_core::night::known::KnownIssue;
+use kverdict_core::night::plan::Cell;
 use kverdict_core::tune::spec::TuneSpec;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -17,6 +20,7 @@ use crate::candidates::Candidates;
 use crate::commands::Usage;
 use crate::dependencies;
 use crate::layout::RunDir;
+use crate::night::kernels::NightSide;
 use crate::sides::SideSpec;
 use crate::store;
 
@@ -89,6 +93,26 @@ pub struct CompareManifest {
     pub sides: Vec<SideSpec>,
 }
 
+/// What a night was started with: `night.json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NightManifest {
+    /// By what, when and where.
+    #[serde(flatten)]
+    pub start: Start,
+    /// What was asked for.
+    pub spec: NightSpec,
+    /// The kernels, as what they were when the night began.
+    pub kernels: Vec<NightSide>,
+    /// What is tested.
+    pub cells: Vec<Cell>,
+    /// Run-time amplifiers of any of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub amplifiers: Vec<AmplifierSpec>,
+    /// Failures that somebody had filed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub known: Vec<KnownIssue>,
+}
+
 /// What a run was started with, as a file in its folder keeps it; which file says of what kind the run is.
 /// All of them begin with a [`Start`].
 pub trait Started: Serialize + DeserializeOwned {
@@ -119,6 +143,10 @@ impl Started for TrialManifest {
 
 impl Started for CompareManifest {
     const FILE: &'static str = "compare.json";
+}
+
+impl Started for NightManifest {
+    const FILE: &'static str = "night.json";
 }
 
 /// Version of a manifest, which is looked at before the rest.

@@ -81,6 +81,7 @@ pub struct Job {
     dir: Option<PathBuf>,
     env: Vec<(OsString, OsString)>,
     log: Option<PathBuf>,
+    input: Option<Vec<u8>>,
     deadline: Duration,
 }
 
@@ -93,6 +94,7 @@ impl Job {
             dir: None,
             env: Vec::new(),
             log: None,
+            input: None,
             deadline,
         }
     }
@@ -142,6 +144,12 @@ impl Job {
         self
     }
 
+    /// What it reads from stdin; without, there is nothing to read.
+    pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.input = Some(bytes.into());
+        self
+    }
+
     /// The command as one would type it in a shell.
     pub fn shell_line(&self) -> String {
         let mut words = Vec::new();
@@ -161,15 +169,17 @@ impl Job {
     /// # Errors
     /// When the program is missing or the log cannot be written; names both.
     pub fn start(&self) -> Result<Child> {
-        let mut expression = duct::cmd(&self.program, &self.args)
-            .stdin_null()
-            .unchecked()
-            .before_spawn(|command| {
-                // SAFETY: the closure runs between fork and exec and calls only
-                // setpgid and prctl, which are async-signal-safe.
-                unsafe { command.pre_exec(leave_with_parent) };
-                Ok(())
-            });
+        let expression = duct::cmd(&self.program, &self.args);
+        let expression = match &self.input {
+            Some(bytes) => expression.stdin_bytes(bytes.clone()),
+            None => expression.stdin_null(),
+        };
+        let mut expression = expression.unchecked().before_spawn(|command| {
+            // SAFETY: the closure runs between fork and exec and calls only
+            // setpgid and prctl, which are async-signal-safe.
+            unsafe { command.pre_exec(leave_with_parent) };
+            Ok(())
+        });
         if let Some(dir) = &self.dir {
             expression = expression.dir(dir);
         }

@@ -41,6 +41,14 @@ impl Progress {
         }
     }
 
+    /// One line of what was asked for: on stdout, without tearing what is drawn.
+    pub fn result(&self, text: impl AsRef<str>) {
+        match &self.display {
+            Some(display) => display.suspend(|| println!("{}", text.as_ref())),
+            None => println!("{}", text.as_ref()),
+        }
+    }
+
     /// A task with a known or estimated length in steps; 0: unknown.
     pub fn task(&self, name: impl Into<String>, length: u64) -> Task<'_> {
         let name = name.into();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use anyhow::Result;
+use kverdict_core::arming::Arming;
 use kverdict_core::assessment::{self, Assessment};
 use kverdict_core::bisect::report::{self as bisect_report, BisectReport};
 use kverdict_core::campaign::{Campaign, Tuning};
@@ -11,6 +12,9 @@ use kverdict_core::catalogue::AmplifierSpec;
 use kverdict_core::catalogue::patch::PatchKind;
 use kverdict_core::compare::report::{self as compare_report, CompareReport};
 use kverdict_core::holder::HolderSpec;
+use kverdict_core::night::NightTrial;
+use kverdict_core::night::judge::{self, Night};
+use kverdict_core::night::report::NightReport;
 use kverdict_core::record::TrialRecord;
 use kverdict_core::report::{self, Report};
 use kverdict_core::tune::reading::TuneTrial;
@@ -25,8 +29,10 @@ use crate::build::overlay::Direction;
 use crate::compared::{self, KnownSide};
 use crate::layout::RunDir;
 use crate::manifest::{
-    BisectManifest, CompareManifest, Manifest, Start, TrialManifest, TuneManifest,
+    BisectManifest, CompareManifest, Manifest, NightManifest, Start, TrialManifest, TuneManifest,
 };
+use crate::night::kernels::Known;
+use crate::night::past::{self, Past};
 use crate::store::{self, Records};
 
 /// Judges the records and writes `report.txt` and `report.json`.
@@ -194,6 +200,78 @@ pub fn write_compare(
     store::replace(&dir.report_json(), &serde_json::to_vec_pretty(&report)?)?;
     store::replace(&dir.report_text(), report.to_string().as_bytes())?;
     Ok(report)
+}
+
+/// A night, as far as it is not in its trials.
+pub fn night<'a>(
+    id: &'a str,
+    manifest: &'a NightManifest,
+    known: &'a Known,
+    past: &'a Past,
+    armings: &'a [Arming],
+) -> Night<'a> {
+    Night {
+        run: id,
+        started: &manifest.start.started,
+        spec: &manifest.spec,
+        cells: &manifest.cells,
+        kernels: &known.kernels,
+        untestable: &known.untestable,
+        armings,
+        past,
+        known: &manifest.known,
+    }
+}
+
+/// Judges a night's records and writes `report.txt` and `report.json`.
+///
+/// # Errors
+/// When the run's folder cannot be read or written.
+pub fn write_night(
+    dir: &RunDir,
+    manifest: &NightManifest,
+    records: &Records<NightTrial>,
+) -> Result<NightReport> {
+    let (known, past) = (Known::read(dir)?, past::read(dir)?);
+    let id = dir.id();
+    let night = night(&id, manifest, &known, &past, &records.armings);
+    let report = judge::judge(
+        &night,
+        &records.trials,
+        night_environment(dir, manifest, records),
+    );
+    store::replace(&dir.report_json(), &serde_json::to_vec_pretty(&report)?)?;
+    store::replace(&dir.report_text(), report.to_string().as_bytes())?;
+    Ok(report)
+}
+
+/// What a night was made with, as label and value.
+fn night_environment(
+    dir: &RunDir,
+    manifest: &NightManifest,
+    records: &Records<NightTrial>,
+) -> Vec<(String, String)> {
+    let trials: Vec<&TrialRecord> = records.trials.iter().map(AsRef::as_ref).collect();
+    let mut lines = vec![("run".to_owned(), dir.id())];
+    lines.extend(manifest.start.lines());
+    lines.push(accelerator(&trials));
+    for amplifier in &manifest.amplifiers {
+        let label = format!("amplifier {}", amplifier.name);
+        lines.push((label, amplifier.reason.clone()));
+    }
+    let moved = manifest
+        .kernels
+        .iter()
+        .filter(|one| !one.stands_for.is_empty());
+    lines.extend(moved.map(|one| {
+        let label = format!("kernel {}", one.side.name);
+        (label, one.stands_for.clone())
+    }));
+    lines.extend(kernels(dir, &trials));
+    for arming in &records.armings {
+        lines.push(("detectors proven".to_owned(), arming.to_string()));
+    }
+    lines
 }
 
 /// What a run was made with, as label and value.

@@ -15,7 +15,7 @@ use crate::accel::{self, Choice};
 use crate::agent_channel::Phase;
 use crate::arming;
 use crate::build::cache::Cache;
-use crate::build::{BuildRequest, Builder, BuiltKernel};
+use crate::build::{BuildRecord, BuildRequest, Builder, BuiltKernel};
 use crate::catalogue::Catalogue;
 use crate::holder::Holder;
 use crate::initramfs;
@@ -181,6 +181,14 @@ impl<'a> Session<'a> {
             json!({"id": id, "standing": standing, "outcome": record.outcome}),
         );
         Ok(record)
+    }
+
+    /// What an arm's kernel is made of.
+    ///
+    /// # Errors
+    /// When the session has no such arm.
+    pub fn record(&self, arm: &str) -> Result<&BuildRecord> {
+        Ok(&self.kernel(arm)?.kernel.record)
     }
 
     /// Whether a campaign needs names of an arm's kernel that are not known: it came without a

@@ -377,27 +377,38 @@ pub fn check_arms<'a>(
 /// When a file is gone, or the folder cannot be written.
 pub fn write_kernels(sides: &[SideSpec], run: &RunDir) -> Result<()> {
     for side in sides {
-        let Place::File(path) = &side.place else {
-            continue;
-        };
-        let spec = KernelSpec {
-            name: side.kernel.clone(),
-            about: format!(
-                "a file that was named on the command line: {}",
-                path.display()
-            ),
-            era: "unknown".to_owned(),
-            origin: Origin::Binary(kind_of(path).map_err(Usage)?),
-            sched_features: vec![SPIN_IN_WAKE_UPS.to_owned()],
-            fix: FixKnowledge {
-                state: FixState::Unknown,
-                from: "nobody looked".to_owned(),
-            },
-        };
-        let text = serde_yaml::to_string(&spec)?;
-        store::replace(&run.kernel(&side.kernel), text.as_bytes())?;
+        if let Place::File(path) = &side.place {
+            write_kernel(&file_kernel(&side.kernel, path).map_err(Usage)?, run)?;
+        }
     }
     Ok(())
+}
+
+/// A kernel of the catalogue, made up for a file.
+///
+/// # Errors
+/// When the file is gone, or no kernel that boots.
+pub fn file_kernel(name: &str, path: &Path) -> Result<KernelSpec, String> {
+    Ok(KernelSpec {
+        name: name.to_owned(),
+        about: format!("a file that was named: {}", path.display()),
+        era: "unknown".to_owned(),
+        origin: Origin::Binary(kind_of(path)?),
+        sched_features: vec![SPIN_IN_WAKE_UPS.to_owned()],
+        fix: FixKnowledge {
+            state: FixState::Unknown,
+            from: "nobody looked".to_owned(),
+        },
+    })
+}
+
+/// Writes a kernel into a run's folder, from which [`catalogue_of`] takes it.
+///
+/// # Errors
+/// When the folder cannot be written.
+pub fn write_kernel(kernel: &KernelSpec, run: &RunDir) -> Result<()> {
+    let text = serde_yaml::to_string(kernel)?;
+    store::replace(&run.kernel(&kernel.name), text.as_bytes())
 }
 
 /// The catalogue with the kernels of a run.

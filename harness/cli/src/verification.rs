@@ -164,7 +164,7 @@ pub fn prove_detectors(
 }
 
 /// Where the campaign stands, in a line.
-fn outlook(campaign: &Campaign, records: &Records) -> String {
+pub fn outlook(campaign: &Campaign, records: &Records) -> String {
     let verdict = verdict::judge(campaign, &records.armings, &records.trials);
     let arms: Vec<String> = verdict
         .arms

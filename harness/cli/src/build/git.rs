@@ -79,6 +79,25 @@ fn remote(url: &str, reference: &str, cache: &Cache, progress: &Progress) -> Res
     Ok(source)
 }
 
+/// The commit that a branch, tag or id names now in a repository behind a URL.
+///
+/// # Errors
+/// When the repository does not answer, or has none of that name.
+pub fn remote_commit(
+    url: &str,
+    reference: &str,
+    cache: &Cache,
+    progress: &Progress,
+) -> Result<String> {
+    let mirror = Mirror {
+        dir: cache.git_mirror(&sha256_hex(url.as_bytes())),
+        url,
+        cache,
+        progress,
+    };
+    mirror.resolve(reference)
+}
+
 /// The cache's copy of a repository behind a URL.
 struct Mirror<'a> {
     dir: PathBuf,

@@ -20,6 +20,7 @@ pub mod failure;
 mod file;
 pub mod git;
 pub mod listing;
+pub mod newest;
 pub mod overlay;
 pub mod package;
 mod patching;

@@ -18,11 +18,13 @@ pub mod doctor;
 pub mod inspect;
 pub mod kernel_args;
 pub mod kernels;
+pub mod nightly;
 pub mod report;
 pub mod schema;
 pub mod trial;
 pub mod tune;
 pub mod verify;
+pub mod watch;
 
 /// Arguments of commands that run trials.
 #[derive(Debug, Args)]

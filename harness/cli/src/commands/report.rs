@@ -8,7 +8,9 @@ use clap::Args;
 
 use crate::commands::{bisect, print, trial};
 use crate::layout::RunDir;
-use crate::manifest::{BisectManifest, CompareManifest, Manifest, Started, TrialManifest};
+use crate::manifest::{
+    BisectManifest, CompareManifest, Manifest, NightManifest, Started, TrialManifest,
+};
 use crate::{compared, reports, store};
 
 /// Arguments of `kverdict report`.
@@ -43,6 +45,11 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode> {
         print(&assessment, args.json)?;
         // As of one that does not search the fix.
         trial::exit_code(&assessment, false)
+    } else if NightManifest::file(&dir).exists() {
+        let (manifest, records) = store::read::<NightManifest, _>(&dir)?;
+        let report = reports::write_night(&dir, &manifest, &records)?;
+        print(&report, args.json)?;
+        report.conclusion.exit_code()
     } else {
         let (manifest, records) = store::read::<Manifest, _>(&dir)?;
         let report = reports::write(&dir, &manifest, &records)?;

@@ -1,9 +1,18 @@
 //! A night: many cells, each tried a few times, and held against the nights before.
 //!
-//! [`cell`] names what is tested, and [`report`] holds what is said of it.
+//! [`config`] is what is asked for, [`plan`] the cells that it comes to, [`schedule`] which of them is tried next;
+//! [`known`] are failures that somebody has filed already, [`judge`] is what the trials say, and [`report`] how it is
+//! known.
 
 pub mod cell;
+pub mod config;
+pub mod judge;
+pub mod known;
+pub mod plan;
 pub mod report;
+pub mod schedule;
+mod text;
+pub mod version;
 
 use serde::{Deserialize, Serialize};
 
