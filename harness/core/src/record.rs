@@ -196,6 +196,36 @@ pub enum Standing {
 }
 
 impl TrialRecord {
+    /// How it ended, as far as that decides what it counts as.
+    pub fn ending(&self) -> Ending<'_> {
+        Ending {
+            outcome: self.outcome,
+            title: &self.title,
+            signature: self.signature,
+            exposure: &self.exposure,
+        }
+    }
+
+    /// What the trial counts as.
+    pub fn standing(&self, least: &MinExposure) -> Standing {
+        self.ending().standing(least)
+    }
+}
+
+/// The part of a [`TrialRecord`] that decides what the trial counts as.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ending<'a> {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The first report's title, or what the harness saw.
+    pub title: &'a str,
+    /// Whether the console or the vCPUs carry the signature of the campaign's bug.
+    pub signature: Option<Match>,
+    /// What ran, and for how long.
+    pub exposure: &'a Exposure,
+}
+
+impl Ending<'_> {
     /// What the trial counts as.
     pub fn standing(&self, least: &MinExposure) -> Standing {
         if self.signature == Some(Match::Target) {

@@ -53,7 +53,8 @@ impl SideEvidence {
         Path::new(events, self.clock(failure.clock()))
     }
 
-    fn take(&mut self, told: Told, record: &TrialRecord) {
+    /// Adds what a trial says; `how` is how it ended, in words.
+    pub fn take(&mut self, told: Told, how: &dyn Fn() -> String) {
         self.trials += 1;
         match told {
             Told::HostTrouble => {}
@@ -74,8 +75,7 @@ impl SideEvidence {
                 self.never_loaded = if minutes > 0.0 {
                     Default::default()
                 } else {
-                    let why = format!("{}: {}", record.outcome, record.title);
-                    (self.never_loaded.0 + 1, why)
+                    (self.never_loaded.0 + 1, how())
                 };
                 if let Some(failure) = failure {
                     let at = self.clock(failure.clock());
@@ -132,7 +132,8 @@ impl Evidence {
             } else {
                 evidence.host_troubles = 0;
             }
-            evidence.sides[index].take(told, record);
+            let how = || format!("{}: {}", record.outcome, record.title);
+            evidence.sides[index].take(told, &how);
         }
         let sides = comparison.sides.iter().zip(&evidence.sides);
         evidence.untestable = sides
@@ -145,26 +146,25 @@ impl Evidence {
             .collect();
         evidence
     }
+}
 
-    /// Kinds of failure that two sides showed as far as both have come, in the order in which their common
-    /// clock came by them.
-    pub fn discovered(&self, one: usize, other: usize, clock: Clock) -> Vec<Failure> {
-        let sides = [&self.sides[one], &self.sides[other]];
-        let end = sides[0].clock(clock).min(sides[1].clock(clock));
-        let mut first: BTreeMap<&Failure, f64> = BTreeMap::new();
-        for (failure, times) in sides.iter().flat_map(|side| &side.failures) {
-            let is_other = *failure != Failure::Target && failure.clock() == clock;
-            let Some(time) = times.first().filter(|time| is_other && **time <= end) else {
-                continue;
-            };
-            let earliest = first.entry(failure).or_insert(*time);
-            *earliest = earliest.min(*time);
-        }
-        let mut found: Vec<(&Failure, f64)> = first.into_iter().collect();
-        found.sort_by(|one, other| one.1.total_cmp(&other.1));
-        found
-            .into_iter()
-            .map(|(failure, _)| failure.clone())
-            .collect()
+/// Kinds of failure that two sides showed as far as both have come, in the order in which their common
+/// clock came by them.
+pub fn discovered(sides: [&SideEvidence; 2], clock: Clock) -> Vec<Failure> {
+    let end = sides[0].clock(clock).min(sides[1].clock(clock));
+    let mut first: BTreeMap<&Failure, f64> = BTreeMap::new();
+    for (failure, times) in sides.iter().flat_map(|side| &side.failures) {
+        let is_other = *failure != Failure::Target && failure.clock() == clock;
+        let Some(time) = times.first().filter(|time| is_other && **time <= end) else {
+            continue;
+        };
+        let earliest = first.entry(failure).or_insert(*time);
+        *earliest = earliest.min(*time);
     }
+    let mut found: Vec<(&Failure, f64)> = first.into_iter().collect();
+    found.sort_by(|one, other| one.1.total_cmp(&other.1));
+    found
+        .into_iter()
+        .map(|(failure, _)| failure.clone())
+        .collect()
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::campaign::MinExposure;
 use crate::console::Outcome;
-use crate::record::{Standing, TrialRecord};
+use crate::record::{Ending, Standing, TrialRecord};
 
 /// What a kind of failure is counted over.
 ///
@@ -95,6 +95,11 @@ impl Told {
     /// What a trial says. A hang that only may be the target is a kind of failure of its own, on every side:
     /// no side is taken for the one that has the bug.
     pub fn by(record: &TrialRecord, least: &MinExposure) -> Self {
+        Self::of(record.ending(), least)
+    }
+
+    /// The same, of a trial of which only the ending is at hand.
+    pub fn of(record: Ending<'_>, least: &MinExposure) -> Self {
         let standing = record.standing(least);
         let failure = |clock| match standing {
             Standing::TargetLockup => Failure::Target,
@@ -105,12 +110,12 @@ impl Told {
             | Standing::Infrastructure => Failure::Other {
                 clock,
                 outcome: record.outcome,
-                title: stable(&record.title),
+                title: stable(record.title),
             },
         };
         match standing {
             Standing::Infrastructure if record.outcome == Outcome::Unfit => {
-                Self::Unfit(record.title.clone())
+                Self::Unfit(record.title.to_owned())
             }
             Standing::Infrastructure => Self::HostTrouble,
             Standing::NotExposed => Self::NotExposed,

@@ -16,7 +16,7 @@ use std::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
 
-use super::evidence::Evidence;
+use super::evidence::{Evidence, SideEvidence, discovered};
 use super::failure::{Clock, Failure};
 use super::{Comparison, Demands};
 use crate::statistics::sequential::{
@@ -156,7 +156,7 @@ impl std::fmt::Display for Conclusion {
 }
 
 /// Part of alpha that a pair has for its k-th kind (from 1) of a clock; k = 0: the target.
-fn share(clock: Clock, k: usize) -> f64 {
+pub(crate) fn share(clock: Clock, k: usize) -> f64 {
     let of_clock = match (k, clock) {
         (0, _) => return 0.5,
         (_, Clock::Exposed) => 0.25,
@@ -165,16 +165,11 @@ fn share(clock: Clock, k: usize) -> f64 {
     of_clock / (k * (k + 1)) as f64
 }
 
-/// Questions about a pair: kinds of failure, each with its part of the whole alpha.
-fn questions(
-    comparison: &Comparison<'_>,
-    evidence: &Evidence,
-    pair: (usize, usize),
-) -> Vec<(Failure, f64)> {
-    let alpha = comparison.demands.alpha / comparison.pairs().count() as f64;
+/// Questions about two sides: kinds of failure, each with its part of the pair's alpha.
+fn questions(alpha: f64, sides: [&SideEvidence; 2]) -> Vec<(Failure, f64)> {
     let mut found = vec![(Failure::Target, alpha * share(Clock::Exposed, 0))];
     for clock in [Clock::Exposed, Clock::Completed, Clock::Boots] {
-        let kinds = evidence.discovered(pair.0, pair.1, clock).into_iter();
+        let kinds = discovered(sides, clock).into_iter();
         let ranked = kinds.zip(1..);
         found.extend(ranked.map(|(failure, k)| (failure, alpha * share(clock, k))));
     }
@@ -225,8 +220,16 @@ fn together(kinds: &[(Clock, Judgement)]) -> Judgement {
     }
 }
 
-fn paths(evidence: &Evidence, pair: (usize, usize), failure: &Failure) -> [Path; 2] {
-    [pair.0, pair.1].map(|side| evidence.sides[side].path(failure))
+/// The two sides of a pair, the reference first, and what a pair has of alpha.
+fn of_pair<'a>(
+    comparison: &Comparison<'_>,
+    evidence: &'a Evidence,
+    pair: (usize, usize),
+) -> ([&'a SideEvidence; 2], f64) {
+    (
+        [pair.0, pair.1].map(|side| &evidence.sides[side]),
+        comparison.demands.alpha / comparison.pairs().count() as f64,
+    )
 }
 
 /// Why two sides cannot be held against each other.
@@ -255,11 +258,12 @@ pub fn judgement(
         return Judgement::CouldNotTell;
     }
     let scale = comparison.trial_minutes() / 2.0;
-    let kinds: Vec<(Clock, Judgement)> = questions(comparison, evidence, pair)
+    let (sides, alpha) = of_pair(comparison, evidence, pair);
+    let kinds: Vec<(Clock, Judgement)> = questions(alpha, sides)
         .iter()
         .map(|(failure, error)| {
             let clock = failure.clock();
-            let paths = paths(evidence, pair, failure);
+            let paths = sides.map(|side| side.path(failure));
             (
                 clock,
                 judge_kind(comparison.demands, scale, *error, clock, &paths),
@@ -277,25 +281,39 @@ pub fn judge(comparison: &Comparison<'_>, evidence: &Evidence) -> Vec<Pair> {
         .collect()
 }
 
+/// Holds a side, the second one, against a reference, kind of failure by kind of failure. `scale` is in
+/// minutes, about half a trial; `alpha` bounds the probability that sides which do not differ are called
+/// different in any of the rows.
+pub fn rows(demands: &Demands, scale: f64, alpha: f64, sides: [&SideEvidence; 2]) -> Vec<Row> {
+    let row = |(failure, error): (Failure, f64)| {
+        let paths = sides.map(|side| side.path(&failure));
+        let joint = Joint::of(&paths[0], &paths[1]);
+        Row {
+            judgement: judge_kind(demands, scale, error, failure.clock(), &paths),
+            counts: sides.map(|side| side.count(&failure)),
+            over: [paths[0].exposed(), paths[1].exposed()],
+            evidence: joint.evidence(1.0),
+            ratio: joint.interval(error),
+            failure,
+            error,
+        }
+    };
+    questions(alpha, sides).into_iter().map(row).collect()
+}
+
+/// What all rows together say of the side.
+pub fn of_rows(rows: &[Row]) -> Judgement {
+    let kinds: Vec<(Clock, Judgement)> = rows
+        .iter()
+        .map(|row| (row.failure.clock(), row.judgement))
+        .collect();
+    together(&kinds)
+}
+
 fn judge_pair(comparison: &Comparison<'_>, evidence: &Evidence, pair: (usize, usize)) -> Pair {
     let scale = comparison.trial_minutes() / 2.0;
-    let rows: Vec<Row> = questions(comparison, evidence, pair)
-        .into_iter()
-        .map(|(failure, error)| {
-            let paths = paths(evidence, pair, &failure);
-            let joint = Joint::of(&paths[0], &paths[1]);
-            let clock = failure.clock();
-            Row {
-                judgement: judge_kind(comparison.demands, scale, error, clock, &paths),
-                counts: [pair.0, pair.1].map(|side| evidence.sides[side].count(&failure)),
-                over: [paths[0].exposed(), paths[1].exposed()],
-                evidence: joint.evidence(1.0),
-                ratio: joint.interval(error),
-                failure,
-                error,
-            }
-        })
-        .collect();
+    let (sides, alpha) = of_pair(comparison, evidence, pair);
+    let rows = rows(comparison.demands, scale, alpha, sides);
     let untestable = untestable(comparison, evidence, pair);
     let judgement = judgement(comparison, evidence, pair);
     let undecided = !judgement.is_decided() && untestable.is_none();

@@ -4,6 +4,10 @@
 //! against the nights before it.
 
 pub mod change;
+pub mod flake;
+mod shift;
+mod timeline;
+mod words;
 
 use serde::{Deserialize, Serialize};
 

@@ -61,6 +61,14 @@ impl Path {
         &self.events
     }
 
+    /// The same on a clock that runs `times` slower, on which the rate is `times` what it was.
+    pub fn slowed(&self, times: f64) -> Self {
+        Self {
+            events: self.events.iter().map(|time| time / times).collect(),
+            exposed: self.exposed / times,
+        }
+    }
+
     /// Whether the rate is shown to be below `rate` per minute, wrongly at most `error` often over all
     /// looks. `scale` is in minutes, about half a trial; it has to be chosen before the first one.
     ///
