@@ -105,6 +105,22 @@ impl RunDir {
     pub fn initramfs(&self, task: &str) -> PathBuf {
         self.root.join(format!("initramfs-{task}.cpio"))
     }
+    /// All of them.
+    ///
+    /// # Errors
+    /// When the run's folder cannot be read.
+    pub fn all_initramfs(&self) -> Result<Vec<PathBuf>> {
+        let cannot = || format!("cannot read {}", self.root.display());
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(&self.root).with_context(cannot)? {
+            let path = entry.with_context(cannot)?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name.starts_with("initramfs-") && name.ends_with(".cpio") {
+                found.push(path);
+            }
+        }
+        Ok(found)
+    }
     /// The plugin that QEMU loads, for campaigns that hold windows open.
     pub fn holder(&self) -> PathBuf {
         self.root.join("holder.so")
@@ -120,6 +136,38 @@ impl RunDir {
 /// Held by the process that runs the nights of this name.
 pub fn night_lock(results: &Path, name: &str) -> PathBuf {
     results.join(format!("night-{name}.lock"))
+}
+
+/// What all runs said, in a database.
+pub fn history(results: &Path) -> PathBuf {
+    results.join("history.sqlite")
+}
+
+/// What SQLite keeps beside a database while it is open; a name of the database's, and an ending.
+pub fn beside_history(results: &Path) -> [PathBuf; 2] {
+    ["history.sqlite-wal", "history.sqlite-shm"].map(|name| results.join(name))
+}
+
+/// Held by whoever has the history open, and alone by who makes it again.
+pub fn history_lock(results: &Path) -> PathBuf {
+    results.join("history.lock")
+}
+
+/// Folders of all runs, in the order of their names, which begin with the time.
+///
+/// # Errors
+/// When the folder of results cannot be read.
+pub fn runs(results: &Path) -> Result<Vec<RunDir>> {
+    let cannot = || format!("cannot read {}", results.display());
+    let mut runs = Vec::new();
+    for entry in std::fs::read_dir(results).with_context(cannot)? {
+        let entry = entry.with_context(cannot)?;
+        if entry.file_type().with_context(cannot)?.is_dir() {
+            runs.push(RunDir::new(entry.path())?);
+        }
+    }
+    runs.sort_by(|one, other| one.root.cmp(&other.root));
+    Ok(runs)
 }
 
 /// Folder of one trial.

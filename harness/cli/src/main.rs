@@ -15,6 +15,7 @@ mod configs;
 mod dependencies;
 mod gdb;
 mod guest_memory;
+mod history;
 mod holder;
 mod initramfs;
 mod inspected;
@@ -82,6 +83,14 @@ enum Command {
     Nightly(Box<commands::nightly::NightlyArgs>),
     /// Follow a run from another terminal: what it does, and where it stands
     Watch(commands::watch::WatchArgs),
+    /// Show the newest nights: what each cell said, and what changed
+    History(commands::history::HistoryArgs),
+    /// Hold a night against an earlier one, cell by cell
+    Diff(commands::diff::DiffArgs),
+    /// List what fails sometimes: how often, and when last
+    Flakes(commands::flakes::FlakesArgs),
+    /// Look after the history: make it again, or free what old nights do not need any more
+    Db(commands::db::DbArgs),
     /// Build one kernel and print where it is
     Build(commands::build::BuildArgs),
     /// Boot one kernel interactively, with a campaign's topology
@@ -132,6 +141,10 @@ fn run(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Tune(args) => commands::tune::run(args),
         Command::Nightly(args) => commands::nightly::run(args),
         Command::Watch(args) => commands::watch::run(args),
+        Command::History(args) => commands::history::run(args),
+        Command::Diff(args) => commands::diff::run(args),
+        Command::Flakes(args) => commands::flakes::run(args),
+        Command::Db(args) => commands::db::run(args),
         Command::Build(args) => commands::build::run(args, &Progress::detect()),
         Command::Boot(args) => commands::boot::run(args),
         Command::Classify(args) => commands::classify::run(args),

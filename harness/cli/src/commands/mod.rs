@@ -13,8 +13,12 @@ pub mod boot;
 pub mod build;
 pub mod classify;
 pub mod compare;
+pub mod db;
 pub mod diagnose;
+pub mod diff;
 pub mod doctor;
+pub mod flakes;
+pub mod history;
 pub mod inspect;
 pub mod kernel_args;
 pub mod kernels;
@@ -44,6 +48,17 @@ pub struct TrialArgs {
     /// Parallel compile jobs [default: number of processors]
     #[arg(long, short, value_name = "N")]
     jobs: Option<usize>,
+}
+
+/// Arguments of commands that ask the history.
+#[derive(Debug, Args)]
+pub struct HistoryPlace {
+    /// Folder of the results of all runs
+    #[arg(long, default_value = "results", value_name = "DIR")]
+    results: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Prints a report for people, or as JSON.

@@ -4,6 +4,7 @@
 //! against the nights before it.
 
 pub mod change;
+pub mod diff;
 pub mod flake;
 mod shift;
 mod timeline;
@@ -12,7 +13,7 @@ mod words;
 use serde::{Deserialize, Serialize};
 
 use crate::campaign::MinExposure;
-use crate::compare::failure::Told;
+use crate::compare::failure::{Failure, Told};
 use crate::record::{Standing, TrialRecord};
 
 /// One night's (or run's) trials of one cell, as the history keeps them.
@@ -49,6 +50,30 @@ impl PastTrial {
             told: Told::by(record, least),
             standing: record.standing(least),
             title: record.title.clone(),
+        }
+    }
+
+    /// Whether it ran to the end, exposed, and nothing at all went wrong.
+    pub fn passed(&self) -> bool {
+        match &self.told {
+            Told::Counted { failure, .. } => failure.is_none(),
+            Told::HostTrouble | Told::Unfit(_) | Told::NotExposed => false,
+        }
+    }
+
+    /// The kind of failure that it counts as; `None`: it did not fail, or says nothing.
+    pub fn failure(&self) -> Option<&Failure> {
+        match &self.told {
+            Told::Counted { failure, .. } => failure.as_ref(),
+            Told::HostTrouble | Told::Unfit(_) | Told::NotExposed => None,
+        }
+    }
+
+    /// Exposed minutes.
+    pub fn minutes(&self) -> f64 {
+        match &self.told {
+            Told::Counted { minutes, .. } => *minutes,
+            Told::HostTrouble | Told::Unfit(_) | Told::NotExposed => 0.0,
         }
     }
 }

@@ -1,0 +1,495 @@
+//! The database itself: opening it, putting runs in, asking.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use kverdict_core::compare::failure::{Failure, Told};
+use kverdict_core::history::{CellNight, PastTrial};
+use kverdict_core::record::Standing;
+use rusqlite::{Connection, ErrorCode, OpenFlags, Row, Transaction, TransactionBehavior, params};
+use rusqlite_migration::Error as MigrationError;
+
+use super::recorded::{Kind, Recorded, Run};
+use super::schema::{MIGRATIONS, VERSION};
+use crate::commands::Usage;
+use crate::layout;
+
+/// How long somebody else may be writing.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// An open history. It is to be held only for short: who makes the history again waits for it.
+#[derive(Debug)]
+pub struct Database {
+    path: PathBuf,
+    connection: Connection,
+    _lock: Option<File>,
+}
+
+/// Which nights to give.
+#[derive(Debug, Clone, Copy)]
+pub struct Selection<'a> {
+    /// Runs of this kind.
+    pub kind: Kind,
+    /// Nights of this name; absent: of all.
+    pub night: Option<&'a str>,
+    /// Cells whose id this pattern fits, with `*` and `?`; absent: all.
+    pub cell: Option<&'a str>,
+    /// So many of the newest runs of each name.
+    pub limit: usize,
+}
+
+impl Default for Selection<'_> {
+    fn default() -> Self {
+        Self {
+            kind: Kind::Night,
+            night: None,
+            cell: None,
+            limit: usize::MAX,
+        }
+    }
+}
+
+/// Nights of one cell.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Series {
+    /// Name of the nights.
+    pub name: String,
+    /// The cell's id.
+    pub cell: String,
+    /// Oldest first.
+    pub nights: Vec<CellNight>,
+}
+
+impl Database {
+    /// Opens the history of a folder of results to add to it; one that is not there is made.
+    ///
+    /// # Errors
+    /// When it is damaged, of a newer kverdict, or the folder cannot be written.
+    pub fn open(results: &Path) -> Result<Self> {
+        let lock = lock_file(results)?;
+        lock.lock_shared().context("cannot lock the history")?;
+        Self::at(layout::history(results), Some(lock))
+    }
+
+    /// Opens the history of a folder of results to ask it.
+    ///
+    /// # Errors
+    /// As [`Database::open`], and when there is none.
+    pub fn existing(results: &Path) -> Result<Self> {
+        let path = layout::history(results);
+        if !path.is_file() {
+            return Err(Usage(format!(
+                "no history in {}: run `kverdict nightly`, or make it of the runs that are there with `kverdict db rebuild --results {0}`",
+                results.display()
+            ))
+            .into());
+        }
+        Self::open(results)
+    }
+
+    /// Makes a database of which nobody knows yet.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(super) fn unknown(path: PathBuf) -> Result<Self> {
+        let database = Self::at(path, None)?;
+        // A crash leaves a temporary file and nothing else.
+        database.pragma("synchronous", "OFF")?;
+        database.pragma("journal_mode", "MEMORY")?;
+        Ok(database)
+    }
+
+    fn at(path: PathBuf, lock: Option<File>) -> Result<Self> {
+        let connection = Connection::open_with_flags(&path, OpenFlags::default())
+            .map_err(|error| explain(&path, error))?;
+        let mut database = Self {
+            path,
+            connection,
+            _lock: lock,
+        };
+        database
+            .connection
+            .busy_timeout(PATIENCE)
+            .map_err(|error| database.explain(error))?;
+        // Readers do not wait for writers then; what is lost with the machine's power is in the records.
+        database.pragma("journal_mode", "WAL")?;
+        database.pragma("synchronous", "NORMAL")?;
+        database.migrate()?;
+        Ok(database)
+    }
+
+    fn pragma(&self, name: &str, value: &str) -> Result<()> {
+        self.connection
+            .pragma_update_and_check(None, name, value, |_| Ok(()))
+            .or_else(|error| match error {
+                // It has nothing to say.
+                rusqlite::Error::QueryReturnedNoRows => Ok(()),
+                error => Err(self.explain(error)),
+            })
+    }
+
+    fn migrate(&mut self) -> Result<()> {
+        let path = &self.path;
+        MIGRATIONS
+            .to_latest(&mut self.connection)
+            .map_err(|error| match error {
+                MigrationError::RusqliteError { err, .. } => explain(path, err),
+                MigrationError::MigrationDefinition(_) => newer(path, &self.connection),
+                error => anyhow!("cannot prepare {}: {error}", path.display()),
+            })
+    }
+
+    fn explain(&self, error: rusqlite::Error) -> anyhow::Error {
+        explain(&self.path, error)
+    }
+
+    /// Puts a run in, or what is new of it: a trial that is there already is put in its own place.
+    ///
+    /// # Errors
+    /// When the database cannot be written; nothing of it is in then.
+    pub fn feed(&mut self, recorded: &Recorded) -> Result<()> {
+        let path = &self.path;
+        let mut write = || -> rusqlite::Result<()> {
+            let transaction = self
+                .connection
+                .transaction_with_behavior(TransactionBehavior::Immediate)?;
+            put(&transaction, recorded)?;
+            transaction.commit()
+        };
+        write().map_err(|error| explain(path, error))
+    }
+
+    /// Runs of a kind, the newest first.
+    ///
+    /// # Errors
+    /// When the database is damaged.
+    pub fn runs(&self, kind: Option<Kind>, limit: usize) -> Result<Vec<Run>> {
+        let sql = "SELECT name, kind, series, started, alpha, reach, cells FROM run \
+                   WHERE ?1 IS NULL OR kind = ?1 ORDER BY started DESC, name DESC LIMIT ?2";
+        let ask = || -> rusqlite::Result<Vec<Run>> {
+            let mut statement = self.connection.prepare(sql)?;
+            let kind = kind.map(Kind::word);
+            let rows = statement.query_map(params![kind, sql_limit(limit)], run_of)?;
+            rows.collect()
+        };
+        ask().map_err(|error| self.explain(error))
+    }
+
+    /// The run of this name.
+    ///
+    /// # Errors
+    /// When the database is damaged.
+    pub fn run(&self, name: &str) -> Result<Option<Run>> {
+        let sql =
+            "SELECT name, kind, series, started, alpha, reach, cells FROM run WHERE name = ?1";
+        let ask = || -> rusqlite::Result<Option<Run>> {
+            let mut statement = self.connection.prepare(sql)?;
+            let mut rows = statement.query_map([name], run_of)?;
+            rows.next().transpose()
+        };
+        ask().map_err(|error| self.explain(error))
+    }
+
+    /// Cells of one run, by their ids.
+    ///
+    /// # Errors
+    /// When the database is damaged.
+    pub fn cells(&self, run: &str) -> Result<BTreeMap<String, CellNight>> {
+        let found = self.series("run.name = ?1", params![run])?;
+        let mut cells = BTreeMap::new();
+        for mut series in found {
+            cells.extend(series.nights.pop().map(|night| (series.cell, night)));
+        }
+        Ok(cells)
+    }
+
+    /// Nights of each cell, in the order of the nights' names and the cells' ids.
+    ///
+    /// # Errors
+    /// When the database is damaged.
+    pub fn nights(&self, selection: &Selection<'_>) -> Result<Vec<Series>> {
+        let wanted = "run.kind = ?1 AND (?2 IS NULL OR run.series = ?2) AND cell.name GLOB ?3 \
+                      AND run.id IN (SELECT id FROM (SELECT id, row_number() OVER \
+                      (PARTITION BY series ORDER BY started DESC, name DESC) AS age FROM run WHERE kind = ?1) \
+                      WHERE age <= ?4)";
+        let cell = selection.cell.unwrap_or("*");
+        self.series(
+            wanted,
+            params![
+                selection.kind.word(),
+                selection.night,
+                cell,
+                sql_limit(selection.limit)
+            ],
+        )
+    }
+
+    fn series(&self, wanted: &str, params: &[&dyn rusqlite::ToSql]) -> Result<Vec<Series>> {
+        let failures = self.failures()?;
+        // One run after the other, as the trials lie there: sorting them by cell would take longer than reading.
+        let sql = format!(
+            "SELECT run.series, cell.name, run.name, run.started, kernel.name, trial.id, trial.standing, \
+             trial.told, trial.minutes, trial.completed, trial.failure, trial.title FROM run \
+             JOIN trial ON trial.run = run.id JOIN cell ON cell.id = trial.cell \
+             JOIN kernel ON kernel.id = trial.kernel WHERE {wanted} \
+             ORDER BY run.started, run.name, trial.run, trial.position, trial.id"
+        );
+        let mut found: BTreeMap<(String, String), Vec<CellNight>> = BTreeMap::new();
+        let mut ask = || -> rusqlite::Result<()> {
+            let mut statement = self.connection.prepare(&sql)?;
+            let mut rows = statement.query(params)?;
+            while let Some(row) = rows.next()? {
+                let key = (row.get(0)?, row.get(1)?);
+                let trial = trial_of(row, &failures)?;
+                let nights = found.entry(key).or_default();
+                let run = row.get_ref(2)?.as_str()?;
+                match nights.last_mut() {
+                    Some(night) if night.run == run => night.trials.push(trial),
+                    Some(_) | None => nights.push(CellNight {
+                        run: run.to_owned(),
+                        started: row.get(3)?,
+                        kernel: row.get(4)?,
+                        trials: vec![trial],
+                    }),
+                }
+            }
+            Ok(())
+        };
+        ask().map_err(|error| self.explain(error))?;
+        let series = found
+            .into_iter()
+            .map(|((name, cell), nights)| Series { name, cell, nights });
+        Ok(series.collect())
+    }
+
+    /// Kinds of failure, by their numbers in the table.
+    fn failures(&self) -> Result<BTreeMap<i64, Failure>> {
+        let ask = || -> rusqlite::Result<BTreeMap<i64, Failure>> {
+            let mut statement = self.connection.prepare("SELECT id, name FROM failure")?;
+            let rows = statement.query_map([], |row| {
+                let text: String = row.get(1)?;
+                Ok((row.get(0)?, parse(1, &text)?))
+            })?;
+            rows.collect()
+        };
+        ask().map_err(|error| self.explain(error))
+    }
+}
+
+/// The file that is locked by whoever has the history open.
+///
+/// # Errors
+/// When the folder cannot be written.
+pub(super) fn lock_file(results: &Path) -> Result<File> {
+    let path = layout::history_lock(results);
+    OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn sql_limit(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+fn explain(path: &Path, error: rusqlite::Error) -> anyhow::Error {
+    let code = error.sqlite_error_code();
+    let damaged = matches!(
+        code,
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt)
+    );
+    let unreadable = matches!(
+        error,
+        rusqlite::Error::FromSqlConversionFailure(..) | rusqlite::Error::InvalidColumnType(..)
+    );
+    if damaged || unreadable {
+        return Usage(format!(
+            "{} is damaged ({error}); make it again of the records with `kverdict db rebuild`",
+            path.display()
+        ))
+        .into();
+    }
+    match code {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => anyhow!(
+            "another program writes into {} for longer than {} s",
+            path.display(),
+            PATIENCE.as_secs()
+        ),
+        Some(_) | None => anyhow!(error).context(format!("cannot use {}", path.display())),
+    }
+}
+
+fn newer(path: &Path, connection: &Connection) -> anyhow::Error {
+    let version = connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0));
+    Usage(format!(
+        "{} has schema {}, this kverdict reads {VERSION}: use the newer kverdict that wrote it, or make it again with `kverdict db rebuild`",
+        path.display(),
+        version.unwrap_or_default()
+    ))
+    .into()
+}
+
+fn put(transaction: &Transaction<'_>, recorded: &Recorded) -> rusqlite::Result<()> {
+    let run = put_run(transaction, &recorded.run)?;
+    let mut insert = transaction.prepare_cached(
+        "INSERT OR REPLACE INTO trial \
+         (run, position, id, cell, kernel, standing, told, minutes, completed, failure, title) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+    )?;
+    for (name, night) in &recorded.cells {
+        let cell = number(transaction, "cell", name)?;
+        let kernel = number(transaction, "kernel", &night.kernel)?;
+        for trial in &night.trials {
+            let (told, counted) = columns(&trial.told);
+            let (minutes, completed, failure) = match counted {
+                Some((minutes, completed, failure)) => (Some(minutes), Some(completed), failure),
+                None => (None, None, None),
+            };
+            let failure = failure.map(|failure| number(transaction, "failure", &text(failure)));
+            insert.execute(params![
+                run,
+                position(&trial.id),
+                trial.id,
+                cell,
+                kernel,
+                text(&trial.standing),
+                told,
+                minutes,
+                completed,
+                failure.transpose()?,
+                trial.title,
+            ])?;
+        }
+    }
+    Ok(())
+}
+
+fn put_run(transaction: &Transaction<'_>, run: &Run) -> rusqlite::Result<i64> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO run (name, kind, series, started, alpha, reach, cells) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
+             ON CONFLICT (name) DO NOTHING",
+        )?
+        .execute(params![
+            run.name,
+            run.kind.word(),
+            run.series,
+            run.started,
+            run.alpha,
+            sql_limit(run.reach),
+            sql_limit(run.cells)
+        ])?;
+    transaction
+        .prepare_cached("SELECT id FROM run WHERE name = ?1")?
+        .query_row([&run.name], |row| row.get(0))
+}
+
+/// Number of a name that is kept once.
+fn number(transaction: &Transaction<'_>, table: &str, name: &str) -> rusqlite::Result<i64> {
+    transaction
+        .prepare_cached(&format!(
+            "INSERT INTO {table} (name) VALUES (?1) ON CONFLICT (name) DO NOTHING"
+        ))?
+        .execute([name])?;
+    transaction
+        .prepare_cached(&format!("SELECT id FROM {table} WHERE name = ?1"))?
+        .query_row([name], |row| row.get(0))
+}
+
+/// Place of a trial in its run's order, which its id begins with.
+fn position(id: &str) -> u32 {
+    let digits = id.split('-').next().unwrap_or_default();
+    digits.parse().unwrap_or(u32::MAX)
+}
+
+/// As text that SQL can compare: what serde makes of it, without quotes where it is a word.
+fn text(value: &impl serde::Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        Ok(value) => value.to_string(),
+        // Neither a standing nor a kind of failure has anything that is not text.
+        Err(_) => String::new(),
+    }
+}
+
+type Counted<'a> = (f64, bool, Option<&'a Failure>);
+
+fn columns(told: &Told) -> (&'static str, Option<Counted<'_>>) {
+    match told {
+        Told::HostTrouble => (HOST_TROUBLE, None),
+        Told::Unfit(_) => (UNFIT, None),
+        Told::NotExposed => (NOT_EXPOSED, None),
+        Told::Counted {
+            minutes,
+            completed,
+            failure,
+        } => (COUNTED, Some((*minutes, *completed, failure.as_ref()))),
+    }
+}
+
+const HOST_TROUBLE: &str = "host-trouble";
+const UNFIT: &str = "unfit";
+const NOT_EXPOSED: &str = "not-exposed";
+const COUNTED: &str = "counted";
+
+fn run_of(row: &Row<'_>) -> rusqlite::Result<Run> {
+    let kind: String = row.get(1)?;
+    Ok(Run {
+        name: row.get(0)?,
+        kind: Kind::of(&kind).ok_or_else(|| unknown(1, &kind))?,
+        series: row.get(2)?,
+        started: row.get(3)?,
+        alpha: row.get(4)?,
+        reach: usize::try_from(row.get::<_, i64>(5)?).unwrap_or(1),
+        cells: usize::try_from(row.get::<_, i64>(6)?).unwrap_or(1),
+    })
+}
+
+fn trial_of(row: &Row<'_>, failures: &BTreeMap<i64, Failure>) -> rusqlite::Result<PastTrial> {
+    let title: String = row.get(11)?;
+    let told = match row.get_ref(7)?.as_str()? {
+        HOST_TROUBLE => Told::HostTrouble,
+        UNFIT => Told::Unfit(title.clone()),
+        NOT_EXPOSED => Told::NotExposed,
+        COUNTED => Told::Counted {
+            minutes: row.get(8)?,
+            completed: row.get(9)?,
+            failure: match row.get::<_, Option<i64>>(10)? {
+                Some(id) => match failures.get(&id) {
+                    Some(failure) => Some(failure.clone()),
+                    None => return Err(unknown(10, &id.to_string())),
+                },
+                None => None,
+            },
+        },
+        word => return Err(unknown(7, word)),
+    };
+    Ok(PastTrial {
+        id: row.get(5)?,
+        told,
+        standing: standing(row.get_ref(6)?.as_str()?)?,
+        title,
+    })
+}
+
+fn standing(word: &str) -> rusqlite::Result<Standing> {
+    let value = serde_json::Value::String(word.to_owned());
+    serde_json::from_value(value).map_err(|_| unknown(6, word))
+}
+
+fn parse(column: usize, text: &str) -> rusqlite::Result<Failure> {
+    serde_json::from_str(text).map_err(|_| unknown(column, text))
+}
+
+fn unknown(column: usize, text: &str) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(
+        column,
+        rusqlite::types::Type::Text,
+        format!("`{text}` is nothing that a trial can be").into(),
+    )
+}
