@@ -12,6 +12,7 @@ use crate::build;
 use crate::build::cache::Cache;
 use crate::campaigns;
 use crate::catalogue::Catalogue;
+use crate::history;
 use crate::layout::RunDir;
 use crate::manifest::{Manifest, Start};
 use crate::progress::Progress;
@@ -90,7 +91,9 @@ impl Verification {
             qemu: &self.manifest.start.qemu,
             jobs,
         };
-        run_trials(&means, campaign, &mut self.run, &mut self.records).inspect_err(|error| {
+        let outcome = run_trials(&means, campaign, &mut self.run, &mut self.records);
+        history::keep(self.run.dir(), progress);
+        outcome.inspect_err(|error| {
             if build::is_interrupt(error) {
                 progress.line(format!(
                     "interrupted; {} trials are kept. Go on with: kverdict verify --resume {}",

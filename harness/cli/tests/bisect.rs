@@ -326,4 +326,16 @@ fn the_exit_status_of_a_trial_is_what_was_found() {
         errors.contains("could not tell") && errors.contains("a.c"),
         "{errors}"
     );
+    // Each run is in the history when it ends, just as if that were made of all records.
+    let history = || bench.place.kverdict(&["history", "--json"]).stdout;
+    let fed = history();
+    let runs: Value = serde_json::from_slice(&fed).unwrap();
+    assert_eq!(runs["runs"].as_array().unwrap().len(), 5, "{runs:#}");
+    let cell = &runs["runs"][1]["cells"][0];
+    assert_eq!(runs["runs"][1]["kind"], "trial");
+    assert_eq!(cell["cell"], "migrate-swap:fixed", "{runs:#}");
+    assert!(cell["kernel"].as_str().unwrap().starts_with("6.99"));
+    assert_eq!(cell["judged"], Value::Null);
+    assert!(bench.place.kverdict(&["db", "rebuild"]).status.success());
+    assert_eq!(history(), fed);
 }

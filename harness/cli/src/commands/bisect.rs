@@ -19,6 +19,7 @@ use crate::candidates::Candidates;
 use crate::catalogue::Catalogue;
 use crate::commands::{TrialArgs, Usage, print, trial};
 use crate::dependencies;
+use crate::history;
 use crate::layout::RunDir;
 use crate::manifest::{BisectManifest, Start};
 use crate::progress::Progress;
@@ -135,9 +136,12 @@ pub fn run(args: &BisectArgs) -> Result<ExitCode> {
         qemu: &manifest.start.qemu,
         jobs: args.common.jobs,
     };
-    let root = run.dir().root().to_owned();
+    let dir = run.dir().clone();
+    let root = dir.root();
     let mut bisection = Bisection::new(&manifest, run, attempts)?;
-    let report = bisection.go_on(&means).inspect_err(|error| {
+    let outcome = bisection.go_on(&means);
+    history::keep(&dir, &progress);
+    let report = outcome.inspect_err(|error| {
         if build::is_interrupt(error) {
             progress.line(format!(
                 "interrupted; {} attempts are kept. Go on with: kverdict bisect --resume {}",

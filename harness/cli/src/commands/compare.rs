@@ -18,6 +18,7 @@ use crate::catalogue::Catalogue;
 use crate::commands::{TrialArgs, Usage};
 use crate::compared::{self, KnownSide};
 use crate::dependencies;
+use crate::history;
 use crate::layout::RunDir;
 use crate::manifest::{CompareManifest, Manifest, Start};
 use crate::progress::Progress;
@@ -154,6 +155,7 @@ pub fn run(args: &CompareArgs) -> Result<ExitCode> {
         jobs: args.common.jobs,
     };
     let outcome = run_trials(&means, &manifest, &mut run, &mut records);
+    history::keep(run.dir(), &progress);
     let known = outcome.inspect_err(|error| {
         if build::is_interrupt(error) {
             progress.line(format!(

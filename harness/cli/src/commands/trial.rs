@@ -16,6 +16,7 @@ use crate::campaigns;
 use crate::catalogue::Catalogue;
 use crate::commands::{TrialArgs, Usage, print};
 use crate::dependencies;
+use crate::history;
 use crate::layout::RunDir;
 use crate::manifest::{Manifest, Start, TrialManifest};
 use crate::progress::Progress;
@@ -111,7 +112,9 @@ pub fn run(args: &TrialOneArgs) -> Result<ExitCode> {
         jobs: args.common.jobs,
     };
     let mut records = Records::default();
-    if let Err(error) = run_trials(&means, &manifest, &mut run, &mut records) {
+    let outcome = run_trials(&means, &manifest, &mut run, &mut records);
+    history::keep(run.dir(), &progress);
+    if let Err(error) = outcome {
         // A kernel that cannot be built is skipped; whatever else went wrong ends a bisection.
         let untestable = error
             .downcast_ref::<BuildFailure>()

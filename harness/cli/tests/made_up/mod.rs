@@ -164,16 +164,21 @@ impl Place {
 
     /// The folder of the only run.
     pub fn run_dir(&self) -> PathBuf {
-        let mut runs = fs::read_dir(self.path("results")).unwrap();
-        let dir = runs.next().unwrap().unwrap().path();
-        assert!(runs.next().is_none(), "one run was expected");
-        dir
+        let mut runs = self.runs();
+        assert_eq!(runs.len(), 1, "one run was expected");
+        runs.remove(0)
+    }
+
+    /// The folders of all runs; beside them is the history.
+    fn runs(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.path("results")).into_iter().flatten();
+        let paths = entries.map(|entry| entry.unwrap().path());
+        paths.filter(|path| path.is_dir()).collect()
     }
 
     /// Lines in the only run's list of trials; 0 before there is one.
     pub fn trials(&self) -> usize {
-        let runs = fs::read_dir(self.path("results"));
-        if !runs.is_ok_and(|mut runs| runs.next().is_some()) {
+        if self.runs().is_empty() {
             return 0;
         }
         let text = fs::read_to_string(self.run_dir().join("trials.jsonl"));

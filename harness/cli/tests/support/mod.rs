@@ -124,6 +124,8 @@ impl Verify {
         let mut runs: Vec<PathBuf> = fs::read_dir(&results)
             .unwrap_or_else(|_| panic!("no run was started"))
             .map(|entry| entry.unwrap().path())
+            // Beside the runs is the history.
+            .filter(|path| path.is_dir())
             .collect();
         assert_eq!(runs.len(), 1, "one run was expected");
         runs.remove(0)
