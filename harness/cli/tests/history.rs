@@ -140,7 +140,7 @@ fn nights_are_held_against_those_before_them() {
     let bad = results.night(11, "k2", &[LocksUp; 4]);
     let said = results.rebuild();
     assert!(
-        said.contains("54 trials of 11 runs, 0 skipped"),
+        said.contains("56 trials of 11 runs, 0 skipped"),
         "10 x 5 and 6 trials: {said}"
     );
     let history = results.json(&["history"]);

@@ -493,3 +493,121 @@ fn unknown(column: usize, text: &str) -> rusqlite::Error {
         format!("`{text}` is nothing that a trial can be").into(),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recorded(run: &str, day: u32, trials: &[PastTrial]) -> Recorded {
+        let started = format!("2026-01-{day:02}T02:00:00Z");
+        let night = CellNight {
+            run: run.to_owned(),
+            started: started.clone(),
+            kernel: "6.12 k".to_owned(),
+            trials: trials.to_vec(),
+        };
+        Recorded {
+            run: Run {
+                name: run.to_owned(),
+                kind: Kind::Night,
+                series: "default".to_owned(),
+                started,
+                alpha: 0.01,
+                reach: 14,
+                cells: 1,
+            },
+            cells: BTreeMap::from([("a/b/c/d".to_owned(), night)]),
+        }
+    }
+
+    /// One trial of everything that can be told.
+    fn trials() -> Vec<PastTrial> {
+        let counted = |failure| Told::Counted {
+            minutes: 1.5,
+            completed: true,
+            failure,
+        };
+        let other = Failure::Other {
+            clock: kverdict_core::compare::failure::Clock::Completed,
+            outcome: kverdict_core::console::Outcome::Warning,
+            title: "WARNING: it's \"quoted\"".to_owned(),
+        };
+        let told = [
+            (Told::HostTrouble, Standing::Infrastructure),
+            (Told::Unfit("x".to_owned()), Standing::Infrastructure),
+            (Told::NotExposed, Standing::NotExposed),
+            (counted(None), Standing::Survived),
+            (counted(Some(Failure::Target)), Standing::TargetLockup),
+            (counted(Some(other)), Standing::Survived),
+        ];
+        (1..)
+            .zip(told)
+            .map(|(number, (told, standing))| PastTrial {
+                id: format!("{number:04}-arm"),
+                told,
+                standing,
+                title: "x".to_owned(),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_is_put_in_comes_out_again_however_often_it_was_put_in() {
+        let results = tempfile::tempdir().unwrap();
+        let one = recorded("one", 1, &trials());
+        for part in [2, 6, 6] {
+            // Each time by another program.
+            let mut database = Database::open(results.path()).unwrap();
+            let part = recorded("one", 1, &trials()[..part]);
+            database.feed(&part).unwrap();
+        }
+        let mut database = Database::open(results.path()).unwrap();
+        database.feed(&recorded("two", 2, &trials()[..1])).unwrap();
+        assert_eq!(database.cells("one").unwrap(), one.cells);
+        assert_eq!(database.run("one").unwrap(), Some(one.run));
+        assert_eq!(database.run("three").unwrap(), None);
+        let newest = database.runs(None, 1).unwrap();
+        assert_eq!(newest[0].name, "two");
+        let nights = database.nights(&Selection::default()).unwrap();
+        let runs: Vec<&str> = nights[0]
+            .nights
+            .iter()
+            .map(|one| one.run.as_str())
+            .collect();
+        assert_eq!(runs, ["one", "two"], "the oldest first");
+        let limited = Selection {
+            limit: 1,
+            cell: Some("a/*"),
+            ..Selection::default()
+        };
+        assert_eq!(database.nights(&limited).unwrap()[0].nights.len(), 1);
+        let other = Selection {
+            night: Some("other"),
+            ..Selection::default()
+        };
+        assert!(database.nights(&other).unwrap().is_empty());
+    }
+
+    #[test]
+    fn two_programs_that_write_at_a_time_wait_for_each_other() {
+        let results = tempfile::tempdir().unwrap();
+        let write = &|run: String| {
+            for _ in 0..5 {
+                let mut database = Database::open(results.path()).unwrap();
+                database.feed(&recorded(&run, 1, &trials())).unwrap();
+            }
+        };
+        std::thread::scope(|scope| {
+            for writer in 0..4 {
+                scope.spawn(move || write(format!("run-{writer}")));
+            }
+        });
+        let database = Database::open(results.path()).unwrap();
+        assert_eq!(database.runs(None, usize::MAX).unwrap().len(), 4);
+    }
+
+    #[test]
+    fn the_steps_lead_to_the_tables() {
+        MIGRATIONS.validate().unwrap();
+    }
+}

@@ -14,7 +14,7 @@ use kverdict_core::history::{CellNight, PastTrial};
 use kverdict_core::night::cell::CellId;
 use kverdict_core::record::{Ending, Exposure};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::build::BuildRecord;
 use crate::layout::RunDir;
@@ -179,11 +179,25 @@ impl Brief {
     }
 }
 
-/// A line of the list of trials where there is more to a line than the record.
+/// A line of a night's list of trials.
 #[derive(Debug, Deserialize)]
-struct Line {
-    cell: Option<String>,
-    trial: Option<Brief>,
+struct NightLine {
+    cell: String,
+    trial: Brief,
+}
+
+/// A line of a bisection's list of attempts.
+#[derive(Debug, Deserialize)]
+struct Attempt {
+    #[serde(flatten)]
+    outcome: Tried,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Tried {
+    Trial(Box<Brief>),
+    Untestable(IgnoredAny),
 }
 
 /// What counts as exposure, cell by cell.
@@ -296,12 +310,18 @@ pub fn trials(dir: &RunDir, kind: Kind) -> Result<Vec<(Option<String>, Brief)>> 
             let briefs: Vec<Brief> = lines(&path)?;
             Ok(briefs.into_iter().map(|brief| (None, brief)).collect())
         }
-        Kind::Night | Kind::Bisect => {
-            let lines: Vec<Line> = lines(&path)?;
-            let with_trial = lines.into_iter();
-            Ok(with_trial
-                .filter_map(|line| Some((line.cell, line.trial?)))
-                .collect())
+        Kind::Night => {
+            let lines: Vec<NightLine> = lines(&path)?;
+            let lines = lines.into_iter();
+            Ok(lines.map(|line| (Some(line.cell), line.trial)).collect())
+        }
+        Kind::Bisect => {
+            let attempts: Vec<Attempt> = lines(&path)?;
+            let trial = |attempt: Attempt| match attempt.outcome {
+                Tried::Trial(brief) => Some((None, *brief)),
+                Tried::Untestable(_) => None,
+            };
+            Ok(attempts.into_iter().filter_map(trial).collect())
         }
     }
 }
