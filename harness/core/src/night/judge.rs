@@ -487,7 +487,7 @@ fn remarks(cells: &[CellReport], budget: &Budget) -> Vec<String> {
                     remarks.push(format!("{name}: a regression that is filed as {link}"));
                 }
             }
-            Change::Recovery | Change::Suspicion => {
+            Change::Recovery | Change::Suspicion | Change::StillFailing => {
                 remarks.push(format!(
                     "{name}: {}: {}",
                     cell.judged.change,
@@ -504,7 +504,6 @@ fn remarks(cells: &[CellReport], budget: &Budget) -> Vec<String> {
             Change::New
             | Change::Unchanged
             | Change::Flake
-            | Change::StillFailing
             | Change::Infrastructure
             | Change::NotExposed
             | Change::NotRun => {}

@@ -1,0 +1,535 @@
+//! Simulated nights: what is tried, and what is said of it.
+
+mod made_up;
+
+use std::collections::BTreeMap;
+
+use kverdict_core::arming::Arming;
+use kverdict_core::campaign::{Arm, Role};
+use kverdict_core::compare::failure::Failure;
+use kverdict_core::console::{Match, Outcome};
+use kverdict_core::history::CellNight;
+use kverdict_core::history::change::Change;
+use kverdict_core::night::config::NightSpec;
+use kverdict_core::night::judge::{self, KnownKernel, Night};
+use kverdict_core::night::known::{KnownIssue, KnownIssues};
+use kverdict_core::night::plan::{self, Cell};
+use kverdict_core::night::report::{CellReport, NightReport};
+use kverdict_core::night::schedule::{self, Next, Why};
+use kverdict_core::night::{Conclusion, NightTrial};
+use kverdict_core::record::TrialRecord;
+
+const SPEC: &str = "
+schema: 1
+name: t
+campaign: test
+kernels:
+  unfixed: {kernel: k, control: true}
+  fixed: {kernel: k}
+  vendor: {kernel: k}
+budget_minutes: 90
+trials: {min: 2, max: 14}
+alpha: 0.05
+reach: 3
+";
+
+/// What a trial of a cell shows, by its name and how many it had before.
+type World = fn(&str, u32) -> TrialRecord;
+
+/// A machine with nights behind it.
+struct Nights {
+    spec: NightSpec,
+    cells: Vec<Cell>,
+    kernels: BTreeMap<String, KnownKernel>,
+    armings: Vec<Arming>,
+    untestable: BTreeMap<String, String>,
+    past: BTreeMap<String, Vec<CellNight>>,
+    known: Vec<KnownIssue>,
+    count: u32,
+}
+
+impl Nights {
+    fn new(spec: &str) -> Self {
+        let spec = NightSpec::parse("t.yaml", spec).unwrap();
+        let campaigns = BTreeMap::from([("test".to_owned(), made_up::campaign())]);
+        let mut environments = plan::environments("t.yaml", &spec, &campaigns).unwrap();
+        for environment in &mut environments {
+            let arm = |kernel: &String| (kernel.clone(), arm());
+            environment.campaign.arms = spec.kernels.keys().map(arm).collect();
+        }
+        let cells = plan::cells(&spec, &environments);
+        let kernel = |cell: &Cell| {
+            let known = KnownKernel {
+                release: "6.99".into(),
+                build: "k1".into(),
+                untestable: None,
+            };
+            (cell.arm.clone(), known)
+        };
+        let armings = cells.iter();
+        Self {
+            kernels: cells.iter().map(kernel).collect(),
+            armings: armings
+                .map(|cell| made_up::arming(&cell.arm, &["outside"]))
+                .collect(),
+            untestable: BTreeMap::new(),
+            past: BTreeMap::new(),
+            known: Vec::new(),
+            count: 0,
+            spec,
+            cells,
+        }
+    }
+
+    fn night<'a>(&'a self, run: &'a str) -> Night<'a> {
+        Night {
+            run,
+            started: "2026-01-10T01:00:00Z",
+            spec: &self.spec,
+            cells: &self.cells,
+            kernels: &self.kernels,
+            untestable: &self.untestable,
+            armings: &self.armings,
+            past: &self.past,
+            known: &self.known,
+        }
+    }
+
+    /// Makes the trials of one night, with the reason for each.
+    fn trials(&self, world: World) -> (Vec<NightTrial>, Vec<(String, Why)>, Next) {
+        let night = self.night("run");
+        let (mut trials, mut order, mut spent) = (Vec::<NightTrial>::new(), Vec::new(), 0.0);
+        loop {
+            let next = schedule::next(&night, &trials, 0, spent);
+            let Next::Trial { cell, why } = next else {
+                return (trials, order, next);
+            };
+            let cell = &self.cells[cell];
+            let name = cell.id.to_string();
+            let before = trials.iter().filter(|one| one.cell == name).count();
+            let mut trial = world(&cell.id.kernel, u32::try_from(before).unwrap());
+            trial.number = u32::try_from(trials.len()).unwrap() + 1;
+            trial.id = format!("{:04}-{}", trial.number, cell.arm);
+            trial.arm.clone_from(&cell.arm);
+            trial.timing.total_ms = trial.exposure.load_ms + 12_000;
+            spent += trial.timing.total_ms as f64 / 60_000.0;
+            order.push((cell.id.kernel.clone(), why));
+            trials.push(NightTrial {
+                cell: name,
+                trial,
+                spent_minutes: spent,
+            });
+        }
+    }
+
+    /// One night, which becomes part of the past.
+    fn run(&mut self, world: World) -> NightReport {
+        let (trials, _, _) = self.trials(world);
+        self.count += 1;
+        let run = format!("night-{}", self.count);
+        let night = self.night(&run);
+        let report = judge::judge(&night, &trials, Vec::new());
+        let tonight: Vec<(String, CellNight)> = judge::look(&night, &trials)
+            .into_iter()
+            .map(|one| (one.cell.id.to_string(), one.tonight))
+            .collect();
+        for (cell, tonight) in tonight {
+            self.past.entry(cell).or_default().push(tonight);
+        }
+        report
+    }
+}
+
+fn arm() -> Arm {
+    Arm {
+        role: Role::Subject,
+        kernel: "k".into(),
+        tree: None,
+        toolchain: None,
+        apply: Vec::new(),
+        revert: Vec::new(),
+    }
+}
+
+fn survival() -> TrialRecord {
+    made_up::survival(1, "x")
+}
+
+fn lockup() -> TrialRecord {
+    made_up::lockup(1, "x", 10)
+}
+
+fn soft_lockup() -> TrialRecord {
+    let mut record = made_up::record(1, "x", Outcome::SoftLockup, 30, 100);
+    record.title = "BUG: soft lockup - CPU#3 stuck for 22s! [kv-poller-0:7]".into();
+    record.signature = Some(Match::Other);
+    record
+}
+
+fn infrastructure() -> TrialRecord {
+    let mut record = made_up::record(1, "x", Outcome::Infrastructure, 0, 0);
+    record.title = "QEMU ended with status 1".into();
+    record
+}
+
+/// The control has the bug, and nothing else does.
+fn healthy(kernel: &str, _: u32) -> TrialRecord {
+    if kernel == "unfixed" {
+        lockup()
+    } else {
+        survival()
+    }
+}
+
+fn vendor_locks_up(kernel: &str, count: u32) -> TrialRecord {
+    if kernel == "vendor" {
+        lockup()
+    } else {
+        healthy(kernel, count)
+    }
+}
+
+fn vendor_locks_up_once(kernel: &str, count: u32) -> TrialRecord {
+    match (kernel, count) {
+        ("vendor", 0) => lockup(),
+        (_, _) => healthy(kernel, count),
+    }
+}
+
+fn vendor_is_flaky(kernel: &str, count: u32) -> TrialRecord {
+    match (kernel, count % 4) {
+        ("vendor", 1) => soft_lockup(),
+        (_, _) => healthy(kernel, count),
+    }
+}
+
+fn vendor_is_always_soft(kernel: &str, count: u32) -> TrialRecord {
+    if kernel == "vendor" {
+        soft_lockup()
+    } else {
+        healthy(kernel, count)
+    }
+}
+
+fn nothing_locks_up(_: &str, _: u32) -> TrialRecord {
+    survival()
+}
+
+fn host_fails(_: &str, _: u32) -> TrialRecord {
+    infrastructure()
+}
+
+fn vendor_is_not_exposed(kernel: &str, count: u32) -> TrialRecord {
+    match kernel {
+        "vendor" => made_up::record(1, "x", Outcome::Clean, 60, 0),
+        _ => healthy(kernel, count),
+    }
+}
+
+#[track_caller]
+fn cell<'a>(report: &'a NightReport, kernel: &str) -> &'a CellReport {
+    let mut cells = report.cells.iter();
+    cells.find(|cell| cell.cell.kernel == kernel).unwrap()
+}
+
+#[track_caller]
+fn change(report: &NightReport, kernel: &str, expected: Change) {
+    let cell = cell(report, kernel);
+    assert_eq!(cell.judged.change, expected, "{report}");
+}
+
+#[test]
+fn a_regression_is_told_the_same_night_and_a_recovery_when_it_is_mended() {
+    let mut nights = Nights::new(SPEC);
+    let report = nights.run(healthy);
+    assert_eq!(report.conclusion, Conclusion::Clean, "{report}");
+    change(&report, "vendor", Change::New);
+    for _ in 0..3 {
+        let report = nights.run(healthy);
+        assert_eq!(report.conclusion, Conclusion::Clean, "{report}");
+        change(&report, "vendor", Change::Unchanged);
+    }
+
+    let report = nights.run(vendor_locks_up);
+    assert_eq!(report.conclusion, Conclusion::Regression, "{report}");
+    change(&report, "vendor", Change::Regression);
+    change(&report, "fixed", Change::Unchanged);
+    let judged = &cell(&report, "vendor").judged;
+    assert_eq!(judged.failure, Some(Failure::Target));
+    assert!(judged.evidence >= judged.needed, "{judged:?}");
+    let text = report.to_string();
+    assert!(text.starts_with("night: REGRESSION\n  vendor/"), "{text}");
+    assert!(
+        report
+            .summary_markdown()
+            .contains("| vendor/test/base/base | regression |"),
+        "{}",
+        report.summary_markdown()
+    );
+
+    // A regression is told once; from then on it is what the past is like.
+    for _ in 0..6 {
+        let report = nights.run(vendor_locks_up);
+        change(&report, "vendor", Change::StillFailing);
+        assert_eq!(report.conclusion, Conclusion::Clean, "{report}");
+        let said = |reason: &String| reason.contains("still failing");
+        assert!(report.reasons.iter().any(said), "{report}");
+    }
+
+    let report = nights.run(healthy);
+    change(&report, "vendor", Change::Recovery);
+    assert_eq!(report.conclusion, Conclusion::Clean, "{report}");
+}
+
+#[test]
+fn one_failure_is_a_suspicion_that_gets_more_trials_and_no_regression() {
+    let mut nights = Nights::new(SPEC);
+    for _ in 0..3 {
+        nights.run(healthy);
+    }
+    let (_, order, _) = nights.trials(vendor_locks_up_once);
+    let suspicions: Vec<&(String, Why)> = order
+        .iter()
+        .filter(|(_, why)| *why == Why::Suspicion)
+        .collect();
+    assert!(!suspicions.is_empty(), "{order:?}");
+    assert!(suspicions.iter().all(|(kernel, _)| kernel == "vendor"));
+    let report = nights.run(vendor_locks_up_once);
+    assert_eq!(report.conclusion, Conclusion::Clean, "{report}");
+    assert_ne!(cell(&report, "vendor").judged.change, Change::Regression);
+}
+
+#[test]
+fn what_fails_sometimes_is_a_flake() {
+    let mut nights = Nights::new(SPEC);
+    for _ in 0..4 {
+        nights.run(vendor_is_flaky);
+    }
+    let report = nights.run(vendor_is_flaky);
+    change(&report, "vendor", Change::Flake);
+    assert_eq!(report.conclusion, Conclusion::Clean, "{report}");
+    let vendor = cell(&report, "vendor");
+    let (failure, count, issue) = &vendor.failures[0];
+    assert!(failure.to_string().contains("soft lockup"), "{failure}");
+    assert!(*count >= 1 && issue.is_none());
+}
+
+#[test]
+fn the_hosts_trouble_is_no_kernels() {
+    let mut nights = Nights::new(SPEC);
+    nights.run(healthy);
+    let (trials, _, next) = nights.trials(host_fails);
+    assert_eq!((trials.len(), next), (3, Next::HostTrouble));
+    let report = nights.run(host_fails);
+    assert_eq!(report.conclusion, Conclusion::CouldNotTell, "{report}");
+    change(&report, "fixed", Change::Infrastructure);
+    assert!(
+        report
+            .reasons
+            .iter()
+            .any(|reason| reason.contains("look at the machine")),
+        "{report}"
+    );
+    // It changes nothing either.
+    let report = nights.run(healthy);
+    change(&report, "fixed", Change::Unchanged);
+    // A process that goes on afterwards has a host of which nothing is known.
+    let night = nights.night("run");
+    let next = schedule::next(&night, &trials, trials.len(), 1.0);
+    assert!(matches!(next, Next::Trial { .. }), "{next:?}");
+}
+
+#[test]
+fn a_cell_in_which_the_race_does_not_run_is_given_up() {
+    let nights = Nights::new(SPEC);
+    let (trials, _, _) = nights.trials(vendor_is_not_exposed);
+    let of_vendor = trials.iter().filter(|one| one.cell.starts_with("vendor"));
+    assert_eq!(of_vendor.count(), 5);
+    let report = judge::judge(&nights.night("run"), &trials, Vec::new());
+    let vendor = cell(&report, "vendor");
+    assert!(
+        vendor
+            .untestable
+            .as_ref()
+            .unwrap()
+            .contains("the race hardly runs"),
+        "{report}"
+    );
+    assert_eq!(vendor.judged.change, Change::NotExposed);
+}
+
+#[test]
+fn without_a_lockup_of_the_control_a_night_is_blind() {
+    let mut nights = Nights::new(SPEC);
+    nights.run(healthy);
+    let (trials, order, _) = nights.trials(nothing_locks_up);
+    let of_control = trials.iter().filter(|one| one.cell.starts_with("unfixed"));
+    assert_eq!(of_control.count(), 14, "it is tried as often as may be");
+    assert!(order.contains(&("unfixed".into(), Why::SilentControl)));
+    let report = nights.run(nothing_locks_up);
+    assert_eq!(report.conclusion, Conclusion::CouldNotTell, "{report}");
+    assert!(
+        report.reasons[0].contains("did not lock up in 14 trials"),
+        "{report}"
+    );
+}
+
+#[test]
+fn survival_without_a_detector_that_works_proves_nothing() {
+    let mut nights = Nights::new(SPEC);
+    nights.armings.retain(|arming| arming.arm != "fixed");
+    let report = nights.run(healthy);
+    assert_eq!(report.conclusion, Conclusion::CouldNotTell, "{report}");
+    assert!(
+        report.reasons[0].contains("no detector is proven to work on fixed"),
+        "{report}"
+    );
+    // One that is known not to work makes no trials.
+    nights.armings.push(made_up::arming("fixed", &[]));
+    let report = nights.run(healthy);
+    change(&report, "fixed", Change::NotRun);
+    assert!(cell(&report, "fixed").trials.is_empty());
+}
+
+#[test]
+fn a_kernel_that_does_not_build_ends_no_night() {
+    let mut nights = Nights::new(SPEC);
+    nights.kernels.get_mut("vendor").unwrap().untestable =
+        Some("no kernel: it does not build".into());
+    let report = nights.run(healthy);
+    assert_eq!(report.conclusion, Conclusion::Clean, "{report}");
+    let text = report.to_string();
+    assert!(
+        text.contains("vendor/test/base/base: no kernel: it does not build"),
+        "{text}"
+    );
+    assert!(text.contains("1 cells cannot be tested"), "{text}");
+    nights.kernels.get_mut("fixed").unwrap().untestable = Some("neither does this".into());
+    let report = nights.run(healthy);
+    assert_eq!(report.conclusion, Conclusion::CouldNotTell, "{report}");
+}
+
+#[test]
+fn the_control_comes_first_then_one_trial_of_each_cell() {
+    let nights = Nights::new(SPEC);
+    let (_, order, next) = nights.trials(healthy);
+    let first: Vec<(&str, Why)> = order
+        .iter()
+        .take(3)
+        .map(|(kernel, why)| (kernel.as_str(), *why))
+        .collect();
+    let expected = [
+        ("unfixed", Why::Control),
+        ("fixed", Why::First),
+        ("vendor", Why::First),
+    ];
+    assert_eq!(first, expected);
+    assert_eq!(next, Next::Done);
+    let count = |kernel: &str| order.iter().filter(|(one, _)| one == kernel).count();
+    assert_eq!((count("fixed"), count("vendor")), (14, 14));
+    assert_eq!(count("unfixed"), 2, "it has shown what it had to");
+}
+
+#[test]
+fn no_trial_begins_that_cannot_end_in_time() {
+    let nights = Nights::new(&SPEC.replace("budget_minutes: 90", "budget_minutes: 5"));
+    let (trials, _, next) = nights.trials(healthy);
+    assert_eq!(next, Next::OutOfTime);
+    let report = judge::judge(&nights.night("run"), &trials, Vec::new());
+    assert!(report.budget.cut_short);
+    assert!(report.budget.spent <= 5.0, "{:?}", report.budget);
+    // Another one would have ended after 5 minutes, at the length that trials have.
+    assert!(
+        report.budget.spent > 5.0 - 1.2 - 0.01,
+        "{:?}",
+        report.budget
+    );
+    assert!(
+        report
+            .to_string()
+            .contains("the budget of 5 minutes ended the night")
+    );
+}
+
+#[test]
+fn a_killed_night_goes_on_where_it_stopped() {
+    let nights = Nights::new(SPEC);
+    let (trials, order, _) = nights.trials(healthy);
+    for kept in [0, 1, 7, trials.len() - 1] {
+        let spent = trials[..kept].last().map_or(0.0, |one| one.spent_minutes);
+        let next = schedule::next(&nights.night("run"), &trials[..kept], kept, spent);
+        let Next::Trial { cell, why } = next else {
+            panic!("{next:?}");
+        };
+        assert_eq!((nights.cells[cell].id.kernel.clone(), why), order[kept]);
+        let report = judge::judge(&nights.night("run"), &trials[..kept], Vec::new());
+        assert_eq!(
+            report.conclusion == Conclusion::CouldNotTell,
+            kept < 2,
+            "{report}"
+        );
+    }
+}
+
+fn issue(expires: &str) -> Vec<KnownIssue> {
+    let text = format!(
+        "schema: 1\nissues:\n  - {{link: bug-1, expires: {expires}, failure: soft-lockup, title: 'soft lockup', cell: 'vendor/*'}}\n  \
+         - {{link: bug-2, expires: 2030-01-01, failure: target, cell: 'vendor/*'}}\n"
+    );
+    KnownIssues::parse("k.yaml", &text).unwrap().issues
+}
+
+#[test]
+fn a_filed_failure_makes_no_night_red_until_it_expires() {
+    let mut nights = Nights::new(SPEC);
+    for _ in 0..3 {
+        nights.run(healthy);
+    }
+    let (trials, _, _) = nights.trials(vendor_is_always_soft);
+    let judged = |nights: &Nights| judge::judge(&nights.night("run"), &trials, Vec::new());
+
+    let unknown = judged(&nights);
+    change(&unknown, "vendor", Change::Regression);
+    assert_eq!(unknown.conclusion, Conclusion::Regression);
+    let new = &unknown.known.new_signatures[0];
+    assert_eq!(new.cell.kernel, "vendor");
+    assert!(
+        unknown
+            .to_string()
+            .contains("nobody has filed and no earlier night has seen")
+    );
+
+    nights.known = issue("2026-01-10");
+    let hit = judged(&nights);
+    assert_eq!(hit.conclusion, Conclusion::Clean, "{hit}");
+    change(&hit, "vendor", Change::Regression);
+    assert_eq!(hit.known.hits[0].link, "bug-1");
+    assert_eq!(hit.known.never_hit, ["bug-2"]);
+    assert!(hit.known.new_signatures.is_empty() && hit.known.expired.is_empty());
+    assert_eq!(cell(&hit, "vendor").failures[0].2.as_deref(), Some("bug-1"));
+    assert!(
+        hit.reasons
+            .iter()
+            .any(|reason| reason.contains("filed as bug-1")),
+        "{hit}"
+    );
+
+    nights.known = issue("2026-01-09");
+    let expired = judged(&nights);
+    assert_eq!(expired.conclusion, Conclusion::Regression, "{expired}");
+    assert_eq!(expired.known.expired[0].link, "bug-1");
+    assert!(expired.known.hits.is_empty());
+}
+
+#[test]
+fn a_controls_lockup_is_no_news_and_excuses_nobody() {
+    let mut nights = Nights::new(SPEC);
+    let report = nights.run(healthy);
+    assert!(report.known.new_signatures.is_empty(), "{report}");
+    let report = nights.run(vendor_locks_up_once);
+    assert_eq!(
+        report.known.new_signatures[0].failure,
+        Failure::Target,
+        "{report}"
+    );
+}
