@@ -140,10 +140,14 @@ impl Place {
     }
 
     pub fn start(&self, arguments: &[&str]) -> Child {
+        self.start_alone(&[arguments, &["--catalogue", "kernels"]].concat())
+    }
+
+    /// The same, of a command that needs no kernels.
+    pub fn start_alone(&self, arguments: &[&str]) -> Child {
         let path = std::env::var("PATH").unwrap();
         Command::new(env!("CARGO_BIN_EXE_kverdict"))
             .args(arguments)
-            .args(["--catalogue", "kernels"])
             .current_dir(self.dir.path())
             .env("KVERDICT_CACHE", self.path("cache"))
             .env("PATH", format!("{}:{path}", self.path("bin").display()))
