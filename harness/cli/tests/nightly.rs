@@ -58,7 +58,7 @@ kernels:
   unfixed: {kernel: tiny, apply: [defect.patch], control: true}
   fixed: {kernel: tiny}
 budget_minutes: 30
-trials: {min: 1, max: 3}
+trials: {min: 1, max: 8}
 alpha: 0.2
 notify: cat > said.md
 ";
@@ -234,7 +234,7 @@ fn a_kernel_that_does_not_build_makes_its_cells_untestable() {
         assert!(why.contains(words), "{why}");
         assert_eq!(report["cells"][cell]["judged"]["change"], "not-run");
     }
-    assert_eq!(report["cells"][1]["trials"].as_array().unwrap().len(), 3);
+    assert_eq!(report["cells"][1]["trials"].as_array().unwrap().len(), 8);
 }
 
 #[test]
@@ -264,7 +264,7 @@ fn a_killed_night_is_a_smaller_one_and_goes_on() {
     let report = bench.place.kverdict(&["report", run.to_str().unwrap()]);
     assert_eq!(report.status.code(), Some(125));
     assert!(
-        text(&report.stdout).contains("fixed   new, 0/1"),
+        text(&report.stdout).contains("fixed    new, 0/1"),
         "{}",
         text(&report.stdout)
     );
@@ -273,7 +273,6 @@ fn a_killed_night_is_a_smaller_one_and_goes_on() {
     let arguments = ["nightly", "--resume", run.to_str().unwrap(), "--json"];
     let (code, report, errors) = bench.place.run(&arguments);
     assert_eq!(code, Some(125), "{errors}");
-    assert_eq!(report["cells"][1]["trials"].as_array().unwrap().len(), 3);
     assert_eq!(bench.runs().len(), 1);
     let ids: Vec<&str> = report["cells"][1]["trials"]
         .as_array()
@@ -281,7 +280,8 @@ fn a_killed_night_is_a_smaller_one_and_goes_on() {
         .iter()
         .map(|trial| trial["id"].as_str().unwrap())
         .collect();
-    assert_eq!(ids, ["0002-fixed", "0003-fixed", "0004-fixed"]);
+    assert_eq!(ids.len(), 8);
+    assert_eq!(ids[..3], ["0002-fixed", "0003-fixed", "0004-fixed"]);
     // There is nothing left to do.
     let (code, again, errors) = bench.place.run(&arguments);
     assert_eq!(code, Some(125), "{errors}");

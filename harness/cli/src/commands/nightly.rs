@@ -16,6 +16,7 @@ use crate::build::{self, newest};
 use crate::catalogue::Catalogue;
 use crate::commands::{TrialArgs, print};
 use crate::dependencies;
+use crate::history::{self, prune};
 use crate::layout::RunDir;
 use crate::manifest::{NightManifest, Start};
 use crate::night::kernels::NightSide;
@@ -138,9 +139,23 @@ fn finish(
         Conclusion::Clean | Conclusion::CouldNotTell => false,
     };
     match &manifest.spec.notify {
-        Some(command) if is_bad => notice::send(command, report, dir, progress),
-        Some(_) | None => Ok(()),
+        Some(command) if is_bad => notice::send(command, report, dir, progress)?,
+        Some(_) | None => {}
     }
+    let Some(retention) = &manifest.spec.retention else {
+        return Ok(());
+    };
+    // The night is told already; that old ones take up room is no reason to fail it.
+    match prune::prune(dir.results(), retention.keep_nights as usize, false) {
+        Ok(freed) if freed.files > 0 => progress.line(format!(
+            "older nights: {} files removed, {} MiB",
+            freed.files,
+            freed.bytes >> 20
+        )),
+        Ok(_) => {}
+        Err(error) => progress.line(format!("older nights were not made smaller: {error:#}")),
+    }
+    Ok(())
 }
 
 /// A night that this process runs.
@@ -166,11 +181,13 @@ fn open(args: &NightlyArgs, cache: &Cache, progress: &Progress) -> Result<Opened
     let start = Start::now()?;
     let lock = NightLock::take(&args.common.results, &plan.spec.name)?;
     let id = start.run_id(&format!("night-{}", plan.spec.name));
+    // A night without its past would call everything new, so that trouble with the history ends it here.
+    let past = history::past(&args.common.results, &plan.spec.name, &id)?;
     let dir = RunDir::new(args.common.results.join(id))?;
     for entry in &plan.entries {
         sides::write_kernel(entry, &dir)?;
     }
-    past::write(&dir, &past::Past::new())?;
+    past::write(&dir, &past)?;
     let manifest = NightManifest {
         start,
         spec: plan.spec,

@@ -127,7 +127,11 @@ impl Lookup<'_> {
 
     /// A folder that has to be there.
     fn there(&self, field: &str, word: &str) -> Result<PathBuf, Vec<Problem>> {
-        let path = self.folder.join(word);
+        let path = match self.folder.join(word) {
+            // Both are this folder.
+            empty if empty.as_os_str().is_empty() => PathBuf::from("."),
+            path => path,
+        };
         let whole = fs::canonicalize(&path).map_err(|error| {
             let text = format!("{}: {error}; name a folder that is there", path.display());
             vec![Problem::new(field, text)]
@@ -144,9 +148,9 @@ impl Lookup<'_> {
         pattern: &str,
         side: &mut NightSide,
     ) -> Result<Option<KernelSpec>, Vec<Problem>> {
-        let path = self.folder.join(pattern);
+        let path = Path::new(pattern);
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let parent = path.parent().unwrap_or(Path::new("."));
+        let parent = path.parent().unwrap_or(Path::new("/"));
         let folder = self.there("package", &parent.display().to_string())?;
         let entry = newest(&folder, &name).map_err(|error| {
             vec![Problem::new(

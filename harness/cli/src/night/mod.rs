@@ -23,6 +23,7 @@ use serde_json::json;
 use crate::build::checkout::Checkout;
 use crate::build::is_interrupt;
 use crate::build::repository::Repository;
+use crate::history;
 use crate::manifest::NightManifest;
 use crate::process::{Interrupted, interrupted};
 use crate::reports;
@@ -271,6 +272,7 @@ impl<'a> Nightly<'a> {
         };
         self.run.record(&trial)?;
         self.records.trials.push(trial);
+        history::keep(self.run.dir(), means.progress);
         Ok(())
     }
 

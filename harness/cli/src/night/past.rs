@@ -29,7 +29,7 @@ pub fn read(dir: &RunDir) -> Result<Past> {
     }
 }
 
-/// Keeps it with the night.
+/// Keeps it with a night.
 ///
 /// # Errors
 /// When the night's folder cannot be written.
