@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::mem;
 
 use anyhow::Result;
+use kverdict_core::night::report::NightReport;
 use kverdict_core::record::{Standing, TrialRecord};
 use serde::Deserialize;
 use serde_json::Value;
@@ -125,6 +126,11 @@ impl Watched {
             return verification::outlook(&manifest.campaign, &records)
                 .trim()
                 .to_owned();
+        }
+        let night = fs::read(self.dir.report_json()).ok();
+        let night = night.and_then(|json| serde_json::from_slice::<NightReport>(&json).ok());
+        if let Some(night) = night {
+            return night.outlook();
         }
         // Of all other kinds there is a report after each trial.
         let report = fs::read_to_string(self.dir.report_text()).unwrap_or_default();

@@ -323,7 +323,7 @@ fn a_night_is_watched_from_another_terminal() {
         "trial 0001-unfixed began",
         "trial 0001-unfixed: target-lockup (hard-lockup)",
         "trial 0002-fixed began",
-        "1 trial: 1 target lockup; night: COULD NOT TELL: ",
+        "1 trial: 1 target lockup; could not tell; 1 of 2 cells tried, ",
         "nobody writes into it any more. night: COULD NOT TELL; more by: kverdict report",
     ] {
         assert!(said.contains(words), "{words}\n{said}");

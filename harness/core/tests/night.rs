@@ -403,7 +403,7 @@ fn a_kernel_that_does_not_build_ends_no_night() {
         text.contains("vendor/test/base/base: no kernel: it does not build"),
         "{text}"
     );
-    assert!(text.contains("1 cells cannot be tested"), "{text}");
+    assert!(text.contains("1 cell cannot be tested"), "{text}");
     nights.kernels.get_mut("fixed").unwrap().untestable = Some("neither does this".into());
     let report = nights.run(healthy);
     assert_eq!(report.conclusion, Conclusion::CouldNotTell, "{report}");

@@ -62,6 +62,7 @@ fn test(sh: &Shell, install_deps: bool, quick: bool) -> Result<()> {
             ("real_compare", "c2"),
             ("real_advise", "a"),
             ("real_bisect", "b"),
+            ("real_night", "n"),
         ] {
             cmd!(sh, "cargo test --release --package kverdict --test {test} -- --ignored --test-threads=1 --nocapture {filter}")
                 .run()?;

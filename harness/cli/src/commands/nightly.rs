@@ -109,7 +109,7 @@ pub fn run(args: &NightlyArgs) -> Result<ExitCode> {
         qemu: &opened.manifest.start.qemu,
         jobs: args.common.jobs,
     };
-    progress.line(introduction(&opened.run, &opened.manifest));
+    introduce(&opened.run, &opened.manifest, &progress);
     let mut nightly = Nightly::new(&opened.manifest, opened.run, opened.records)?;
     let outcome = nightly.go_on(&means);
     let report = outcome.inspect_err(|error| {
@@ -211,15 +211,24 @@ fn plan(args: &NightlyArgs, cache: &Cache, progress: &Progress) -> Result<Plan> 
     Ok(plan)
 }
 
-fn introduction(run: &Run, manifest: &NightManifest) -> String {
+/// What is tested, and what names that move stood for when the night began.
+fn introduce(run: &Run, manifest: &NightManifest, progress: &Progress) {
     let spec = &manifest.spec;
-    format!(
+    progress.line(format!(
         "run {}: night {}, {} cells, {:.0} minutes",
         run.dir().id(),
         spec.name,
         manifest.cells.len(),
         spec.budget_minutes
-    )
+    ));
+    for kernel in &manifest.kernels {
+        let name = &kernel.side.name;
+        match &kernel.missing {
+            Some(why) => progress.line(format!("kernel {name} cannot be had: {why}")),
+            None if kernel.stands_for.is_empty() => {}
+            None => progress.line(format!("kernel {name}: {}", kernel.stands_for)),
+        }
+    }
 }
 
 /// What a night would test.

@@ -14,6 +14,7 @@ use anyhow::{Context, Result};
 use kverdict_core::arming::Arming;
 use kverdict_core::campaign::Campaign;
 use kverdict_core::night::NightTrial;
+use kverdict_core::night::cell::CellId;
 use kverdict_core::night::judge::{KnownKernel, Night};
 use kverdict_core::night::plan::Cell;
 use kverdict_core::night::report::NightReport;
@@ -48,6 +49,8 @@ pub struct Nightly<'a> {
     /// Kernels that are ready, by arm; those of campaigns with a holder run under the translator.
     sessions: BTreeMap<(String, bool), Session<'a>>,
     checkouts: BTreeMap<PathBuf, Checkout>,
+    /// The cell whose initramfs lies there.
+    laid_out: Option<CellId>,
 }
 
 impl<'a> Nightly<'a> {
@@ -71,6 +74,7 @@ impl<'a> Nightly<'a> {
             begun: Instant::now(),
             sessions: BTreeMap::new(),
             checkouts: BTreeMap::new(),
+            laid_out: None,
             run,
             records,
         })
@@ -263,7 +267,10 @@ impl<'a> Nightly<'a> {
             self.known.untestable.insert(cell.id.to_string(), why);
             return self.known.write(self.run.dir());
         }
-        session.lay_out(campaign, self.run.dir())?;
+        if self.laid_out.as_ref() != Some(&cell.id) {
+            session.lay_out(campaign, self.run.dir())?;
+            self.laid_out = Some(cell.id.clone());
+        }
         let record = session.trial(campaign, &cell.arm, number, &mut self.run)?;
         let trial = NightTrial {
             cell: cell.id.to_string(),
@@ -290,6 +297,7 @@ impl<'a> Nightly<'a> {
             return Ok(last.is_none_or(|arming| arming.doubt().is_none()));
         }
         session.lay_out(campaign, self.run.dir())?;
+        self.laid_out = Some(cell.id.clone());
         let arming: Arming = session.prove_detectors(campaign, &cell.arm, self.run.dir())?;
         self.run.record_arming(&arming)?;
         let works = arming.doubt().is_none();

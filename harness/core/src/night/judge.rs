@@ -419,8 +419,8 @@ fn conclude(cells: &[CellReport], unproven: Option<String>) -> (Conclusion, Vec<
     }
     let tested = subjects().filter(|cell| tells(cell)).count();
     let reason = format!(
-        "no regression in the {tested} of {} cells that were tested; every control locked up",
-        subjects().count()
+        "no regression: {tested} of {} were tested, and every control locked up",
+        cells_of(subjects().count())
     );
     (Conclusion::Clean, vec![reason])
 }
@@ -446,6 +446,7 @@ fn silent_controls(cells: &[CellReport]) -> Vec<String> {
             let why = match (&cell.untestable, cell.trials.len()) {
                 (Some(why), _) => format!("cannot be tested: {why}"),
                 (None, 0) => "was not tried".to_owned(),
+                (None, 1) => "did not lock up in its only trial".to_owned(),
                 (None, count) => format!("did not lock up in {count} trials"),
             };
             format!(
@@ -473,6 +474,10 @@ fn unproven(night: &Night<'_>, standpoints: &[Standpoint<'_>]) -> Option<String>
             arms.join(", ")
         )
     })
+}
+
+fn cells_of(count: usize) -> String {
+    format!("{count} cell{}", if count == 1 { "" } else { "s" })
 }
 
 /// What a reader has to know besides the answer.
@@ -512,13 +517,14 @@ fn remarks(cells: &[CellReport], budget: &Budget) -> Vec<String> {
     let untestable = subjects().filter(|cell| cell.untestable.is_some()).count();
     if untestable > 0 {
         remarks.push(format!(
-            "{untestable} cells cannot be tested; see why below"
+            "{} cannot be tested; see why below",
+            cells_of(untestable)
         ));
     }
     let not_run = subjects().filter(|cell| cell.trials.is_empty() && cell.untestable.is_none());
     let not_run = not_run.count();
     if not_run > 0 {
-        remarks.push(format!("{not_run} cells had no trial"));
+        remarks.push(format!("{} had no trial", cells_of(not_run)));
     }
     if budget.cut_short {
         remarks.push(format!(

@@ -55,6 +55,19 @@ impl NightReport {
         changed
     }
 
+    /// Where a night stands, in a line.
+    pub fn outlook(&self) -> String {
+        let tried = self.cells.iter().filter(|cell| !cell.trials.is_empty());
+        format!(
+            "{}; {} of {} cells tried, {:.1} of {:.0} minutes",
+            self.conclusion,
+            tried.count(),
+            self.cells.len(),
+            self.budget.spent,
+            self.budget.minutes
+        )
+    }
+
     /// What a mail or a merge request says, in Markdown.
     pub fn summary_markdown(&self) -> String {
         let mut text = format!(
@@ -149,8 +162,11 @@ impl NightReport {
         for one in &known.new_signatures {
             writeln!(
                 f,
-                "  {}: {} ({} trials, the first is {})",
-                one.cell, one.failure, one.count, one.trial
+                "  {}: {} (in {}, first seen in {})",
+                one.cell,
+                one.failure,
+                trials_of(one.count),
+                one.trial
             )?;
         }
         write_hits(f, "known issues that were seen", &known.hits)?;
@@ -198,11 +214,19 @@ fn write_hits(f: &mut fmt::Formatter<'_>, what: &str, hits: &[Hit]) -> fmt::Resu
     for hit in hits {
         writeln!(
             f,
-            "  {} (until {}): {} in {} trials of {}",
-            hit.link, hit.expires, hit.failure, hit.count, hit.cell
+            "  {} (until {}): {} in {} of {}",
+            hit.link,
+            hit.expires,
+            hit.failure,
+            trials_of(hit.count),
+            hit.cell
         )?;
     }
     Ok(())
+}
+
+fn trials_of(count: u32) -> String {
+    format!("{count} trial{}", if count == 1 { "" } else { "s" })
 }
 
 /// How much a cell's change matters, 0 the most; `None`: nothing has to be said of it.
