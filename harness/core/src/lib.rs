@@ -9,6 +9,7 @@ pub mod arming;
 pub mod assessment;
 pub mod bisect;
 pub mod campaign;
+pub mod case;
 pub mod catalogue;
 pub mod compare;
 pub mod console;
