@@ -13,7 +13,7 @@ pub mod case;
 pub mod catalogue;
 pub mod compare;
 pub mod console;
-pub mod history;
+pub mod export;
 pub mod holder;
 pub mod inspect;
 pub mod load;

@@ -179,7 +179,7 @@ fn side_line(
 }
 
 /// A side's name as reports have it: `A`, `B` and so on.
-pub(super) fn letter(index: usize) -> String {
+pub(crate) fn letter(index: usize) -> String {
     name_of(index).to_uppercase()
 }
 
