@@ -13,6 +13,7 @@ mod commands;
 mod compared;
 mod configs;
 mod dependencies;
+mod exports;
 mod gdb;
 mod guest_memory;
 mod history;

@@ -349,7 +349,7 @@ fn describe_holder(holder: &HolderSpec) -> String {
 }
 
 /// A kernel in one line: what it is, of what, with which patches, by which compiler.
-fn describe(build: &BuildRecord) -> String {
+pub fn describe(build: &BuildRecord) -> String {
     let patches: Vec<String> = build
         .patches
         .iter()

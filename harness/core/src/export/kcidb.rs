@@ -49,7 +49,7 @@ impl fmt::Display for Origin {
 pub struct Kernel {
     /// Where its source is from, with its patches, for people.
     pub source: String,
-    /// Full id of the commit, if it was built from one and nothing else.
+    /// Full id of the commit that its patches were put on; absent: it is of no git repository.
     pub commit: Option<String>,
     /// The compiler; absent: somebody else built it.
     pub compiler: Option<String>,
