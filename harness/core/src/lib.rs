@@ -13,6 +13,7 @@ pub mod case;
 pub mod catalogue;
 pub mod compare;
 pub mod console;
+mod ending;
 pub mod export;
 pub mod holder;
 pub mod inspect;

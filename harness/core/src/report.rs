@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::arming::Arming;
 use crate::campaign::Campaign;
 use crate::console::{Match, SideFinding};
+use crate::ending;
 use crate::outside::deadlock;
 use crate::record::{Standing, TrialRecord};
 use crate::statistics;
@@ -228,23 +229,9 @@ impl fmt::Display for Report {
         )?;
         write_still_needed(f, &self.verdict)?;
         write_detectors(f, &self.verdict.arms)?;
-        writeln!(f, "\ndetectors proven by a lockup made on purpose:")?;
-        for arming in &self.armings {
-            writeln!(f, "  {arming}")?;
-        }
-        write_trials(f, &self.trials)?;
-        if let Some(evidence) = &self.evidence {
-            write_evidence(f, evidence)?;
-        }
-        writeln!(f, "\nmade with:")?;
-        for (label, value) in &self.environment {
-            writeln!(f, "  {label}: {value}")?;
-        }
-        writeln!(f, "\nhow the figures are made:")?;
-        for method in &self.methods {
-            writeln!(f, "  {method}")?;
-        }
-        Ok(())
+        ending::write_seen(f, &self.armings, &self.trials, self.evidence.as_ref())?;
+        let how = "how the figures are made";
+        ending::write_making(f, &self.environment, how, &self.methods)
     }
 }
 
@@ -351,40 +338,6 @@ fn write_detectors(f: &mut fmt::Formatter<'_>, arms: &[ArmTally]) -> fmt::Result
                 "  {}: {} {state} ({})",
                 arm.arm, detector.name, detector.how
             )?;
-        }
-    }
-    Ok(())
-}
-
-/// The stacks of a target lockup.
-pub(crate) fn write_evidence(f: &mut fmt::Formatter<'_>, evidence: &Evidence) -> fmt::Result {
-    writeln!(f, "\nevidence: trial {}, {}", evidence.trial, evidence.file)?;
-    for line in evidence.text.lines() {
-        writeln!(f, "  {line}")?;
-    }
-    Ok(())
-}
-
-/// All trials, a line or more for each.
-pub(crate) fn write_trials(f: &mut fmt::Formatter<'_>, trials: &[TrialLine]) -> fmt::Result {
-    writeln!(f, "\ntrials:")?;
-    for trial in trials {
-        let line = trial
-            .line
-            .map_or(String::new(), |line| format!(" (console line {line})"));
-        let hello = trial
-            .hello_seconds
-            .map_or("no hello".to_owned(), |seconds| {
-                format!("hello {seconds:.1} s")
-            });
-        let title = if trial.title.is_empty() { "" } else { ": " };
-        writeln!(
-            f,
-            "  {:<14} {:<14} {hello}, {:>5.1} s load  {}{title}{}{line}",
-            trial.id, trial.standing, trial.load_seconds, trial.outcome, trial.title
-        )?;
-        for remark in &trial.remarks {
-            writeln!(f, "      {remark}")?;
         }
     }
     Ok(())

@@ -4,14 +4,13 @@ mod made_up;
 
 use std::collections::BTreeMap;
 
-use kverdict_core::campaign::Role;
 use kverdict_core::case::{Answer, Made, Results};
 use kverdict_core::compare::report::{self as compare_report, Known, name_of};
 use kverdict_core::compare::{Comparison, Demands, Side};
 use kverdict_core::console::Outcome;
 use kverdict_core::record::TrialRecord;
 use kverdict_core::{report, verdict};
-use made_up::{campaign, lockup, proven, record, survival};
+use made_up::{campaign, campaign_of, lockup, proven, record, survival};
 
 fn made() -> Made {
     Made {
@@ -81,15 +80,7 @@ fn a_subject_that_locks_up_fails_and_a_silent_control_has_not_failed() {
 
 #[test]
 fn a_side_should_be_no_worse_than_the_first() {
-    let mut campaign = campaign();
-    campaign.arms.clear();
-    let arm = |role| {
-        let mut arm = made_up::campaign().arms["fixed"].clone();
-        arm.role = role;
-        arm
-    };
-    campaign.arms.insert("a".into(), arm(Role::Control));
-    campaign.arms.insert("b".into(), arm(Role::Subject));
+    let campaign = campaign_of(["a", "b"], 20);
     let side = |index: usize, untestable: Option<&str>| Side {
         name: name_of(index),
         label: format!("kernel {index}"),

@@ -15,26 +15,8 @@ use kverdict_core::compare::schedule::{self, Next};
 use kverdict_core::compare::{Comparison, Demands, Side};
 use kverdict_core::console::{Match, Outcome};
 use kverdict_core::record::TrialRecord;
+use simulated::made_up::campaign_of;
 use simulated::{CAMPAIGNS, at_least, at_most, made, record};
-
-const CAMPAIGN: &str = "
-schema: 1
-name: test
-signature: stop-two-cpus
-arms:
-  a: {role: control, kernel: k}
-  b: {role: subject, kernel: k}
-guest:
-  nodes: [{cpus: 4, memory_mib: 512}, {cpus: 4, memory_mib: 512}]
-load:
-  node: 1
-  pollers: {count: 3}
-  roamers: {count: 5, working_set_kib: 1024}
-policy:
-  load_seconds: 60
-  max_trials_per_arm: 20
-  min_exposure: {swaps_per_minute: 6}
-";
 
 /// A comparison with all that it borrows from.
 struct Bench {
@@ -52,7 +34,7 @@ impl Bench {
             untestable: None,
         };
         Self {
-            campaign: Campaign::parse("test.yaml", CAMPAIGN).unwrap(),
+            campaign: campaign_of(["a", "b"], 20),
             demands: Demands::of_trials(1.0, 0.01, 0.01),
             sides: (0..count).map(side).collect(),
             armings: Vec::new(),

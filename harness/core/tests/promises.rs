@@ -5,14 +5,13 @@ mod simulated;
 use std::cmp::Ordering;
 
 use fastrand::Rng;
-use kverdict_core::arming::{Arming, Fired};
-use kverdict_core::campaign::Campaign;
 use kverdict_core::record::TrialRecord;
 use kverdict_core::schedule::{self, Next};
 use kverdict_core::statistics::sequential::{
     Joint, Path, minutes_until_alike, minutes_until_below, minutes_until_different, visible_rate,
 };
 use kverdict_core::verdict::{self, Conclusion};
+use simulated::made_up::{campaign_of, proven};
 use simulated::{CAMPAIGNS, at_least, at_most, made, trial};
 
 const ALPHA: f64 = 0.01;
@@ -217,45 +216,12 @@ fn the_time_that_was_foretold_is_about_what_it_takes() {
     }
 }
 
-const CAMPAIGN: &str = "
-schema: 1
-name: test
-signature: stop-two-cpus
-arms:
-  unfixed: {role: control, kernel: k, apply: [defect]}
-  fixed: {role: subject, kernel: k}
-guest:
-  nodes: [{cpus: 4, memory_mib: 512}, {cpus: 4, memory_mib: 512}]
-load:
-  node: 1
-  pollers: {count: 3}
-  roamers: {count: 5, working_set_kib: 1024}
-policy:
-  load_seconds: 60
-  alpha: 0.01
-  min_control_lockups: 3
-  max_trials_per_arm: 40
-  min_exposure: {swaps_per_minute: 6}
-";
-
 /// `verify` looks after each trial too. But the control stops at its third lockup, whose time does not
 /// depend on the subject, and then there is one threshold that the subject's survival has to pass.
 #[test]
 fn verify_keeps_its_promise_although_it_looks_after_every_trial() {
-    let campaign = Campaign::parse("test.yaml", CAMPAIGN).unwrap();
-    let armings = ["unfixed", "fixed"].map(|arm| Arming {
-        arm: arm.to_owned(),
-        build: "key".to_owned(),
-        how: String::new(),
-        fired: vec![Fired {
-            detector: "outside".to_owned(),
-            after_ms: 1,
-            what: String::new(),
-        }],
-        silent: Vec::new(),
-        waited_ms: 1,
-        trouble: None,
-    });
+    let campaign = campaign_of(["unfixed", "fixed"], TRIALS as u32);
+    let armings = proven();
     let share = |seed, control: f64, subject: f64| {
         let mut rng = Rng::with_seed(seed);
         let verified = (0..CAMPAIGNS).filter(|_| {

@@ -5,6 +5,7 @@ use std::fmt;
 use super::confirm::Shown;
 use super::observation::Reading;
 use super::report::{BisectReport, Step};
+use crate::ending;
 
 impl fmt::Display for BisectReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -35,15 +36,8 @@ impl fmt::Display for BisectReport {
             "\na further {:.0} minutes: {:.2} of the {:.2} bits that are missing, at the pace of the next trial",
             self.further.minutes, self.further.bits, self.further.entropy_bits
         )?;
-        writeln!(f, "\nmade with:")?;
-        for (label, value) in &self.environment {
-            writeln!(f, "  {label}: {value}")?;
-        }
-        writeln!(f, "\nhow the figures are made:")?;
-        for method in &self.methods {
-            writeln!(f, "  {method}")?;
-        }
-        Ok(())
+        let how = "how the figures are made";
+        ending::write_making(f, &self.environment, how, &self.methods)
     }
 }
 

@@ -6,7 +6,7 @@ use super::audit::Difference;
 use super::failure::Clock;
 use super::judge::{Judgement, Pair, Row};
 use super::report::{CompareReport, SideLine, letter, plain};
-use crate::report::{write_evidence, write_trials};
+use crate::ending;
 use crate::statistics::sequential::Ratio;
 
 impl fmt::Display for CompareReport {
@@ -29,23 +29,9 @@ impl fmt::Display for CompareReport {
         }
         write_pairs(f, &self.pairs)?;
         write_audit(f, self)?;
-        writeln!(f, "\ndetectors proven by a lockup made on purpose:")?;
-        for arming in &self.armings {
-            writeln!(f, "  {arming}")?;
-        }
-        write_trials(f, &self.trials)?;
-        if let Some(evidence) = &self.evidence {
-            write_evidence(f, evidence)?;
-        }
-        writeln!(f, "\nmade with:")?;
-        for (label, value) in &self.environment {
-            writeln!(f, "  {label}: {value}")?;
-        }
-        writeln!(f, "\nhow that is known:")?;
-        for method in &self.methods {
-            writeln!(f, "  {method}")?;
-        }
-        Ok(())
+        ending::write_seen(f, &self.armings, &self.trials, self.evidence.as_ref())?;
+        let how = "how that is known";
+        ending::write_making(f, &self.environment, how, &self.methods)
     }
 }
 

@@ -30,13 +30,7 @@ pub fn minutes_to_survive(lockups: u32, control_minutes: f64, alpha: f64) -> Opt
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn near(found: f64, expected: f64) {
-        assert!(
-            (found - expected).abs() <= expected.abs() * 1e-3 + 1e-9,
-            "{found} is not {expected}"
-        );
-    }
+    use crate::statistics::near::near;
 
     #[test]
     fn luck_is_what_the_binomial_says() {

@@ -4,6 +4,8 @@
 //! lockup, the next one starts afresh, and the waiting time has no memory.
 
 mod luck;
+#[cfg(test)]
+mod near;
 mod rate;
 pub mod sequential;
 

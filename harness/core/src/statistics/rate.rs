@@ -81,13 +81,7 @@ fn gamma_quantile(shape: f64, probability: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn near(found: f64, expected: f64) {
-        assert!(
-            (found - expected).abs() <= expected.abs() * 1e-3 + 1e-9,
-            "{found} is not {expected}"
-        );
-    }
+    use crate::statistics::near::near;
 
     #[test]
     fn intervals_agree_with_published_tables() {

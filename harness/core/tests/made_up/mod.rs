@@ -16,8 +16,8 @@ schema: 1
 name: test
 signature: stop-two-cpus
 arms:
-  unfixed: {role: control, kernel: k, apply: [defect]}
-  fixed: {role: subject, kernel: k}
+  CONTROL: {role: control, kernel: k, apply: [defect]}
+  SUBJECT: {role: subject, kernel: k}
 guest:
   nodes: [{cpus: 4, memory_mib: 512}, {cpus: 4, memory_mib: 512}]
 load:
@@ -27,12 +27,21 @@ load:
 policy:
   load_seconds: 60
   min_control_lockups: 3
-  max_trials_per_arm: 4
   min_exposure: {swaps_per_minute: 6}
 ";
 
 pub fn campaign() -> Campaign {
-    Campaign::parse("test.yaml", CAMPAIGN).unwrap()
+    campaign_of(["unfixed", "fixed"], 4)
+}
+
+/// With other names of the arms, the control's first, and so many trials of each at most.
+pub fn campaign_of([control, subject]: [&str; 2], trials: u32) -> Campaign {
+    let text = CAMPAIGN
+        .replace("CONTROL", control)
+        .replace("SUBJECT", subject);
+    let mut campaign = Campaign::parse("test.yaml", &text).unwrap();
+    campaign.policy.max_trials_per_arm = trials;
+    campaign
 }
 
 /// Simulations make hundreds of thousands of records.

@@ -4,7 +4,7 @@
 #![allow(dead_code)]
 
 #[path = "../made_up/mod.rs"]
-mod made_up;
+pub mod made_up;
 
 use fastrand::Rng;
 use kverdict_core::console::{Match, Outcome};

@@ -1,0 +1,25 @@
+"""Reads KTAP with the kernel's own parser.
+
+ktap.py tools/testing/kunit FILE: prints the tree of tests as JSON.
+"""
+import contextlib
+import io
+import json
+import sys
+
+sys.path.insert(0, sys.argv[1])
+import kunit_parser
+
+
+def tree(test):
+    return {
+        "name": test.name,
+        "status": test.status.name,
+        "errors": test.counts.errors,
+        "subtests": [tree(subtest) for subtest in test.subtests],
+    }
+
+
+with open(sys.argv[2], encoding="utf-8") as file, contextlib.redirect_stdout(io.StringIO()):
+    found = kunit_parser.parse_run_tests(file.readlines())
+print(json.dumps(tree(found)))

@@ -1,0 +1,117 @@
+//! A run of the real program whose results are exported: a script in QEMU's place plays the guests, and a control
+//! locks up as a real kernel did.
+
+// Every test program uses another part of it.
+#![allow(dead_code)]
+
+#[path = "../made_up/mod.rs"]
+mod made_up;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use made_up::Place;
+use serde_json::{Value, json};
+
+const TARGET_LOCKUP: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../core/tests/logs/target-6.12-reintroduced.log"
+);
+
+const GUEST: &str = r#"#!/bin/sh
+[ "$1" = --version ] && { echo "QEMU emulator version 9.9"; exit 0; }
+say() { echo "$1" >> agent.jsonl; }
+counters() { echo "{\"packets\":$1,\"node_busy_percent\":[],\"swaps\":$1,\"amplifier\":{\"kv_met\":$2}}"; }
+: > console.log
+say '{"type":"hello","protocol":1,"release":"6.99","version":"x","uptime_ms":9,"nodes":[],"cmdline":""}'
+say '{"type":"armed","detectors":[],"tracing":true}'
+say '{"type":"load-started","uptime_ms":1000,"processes":1,"hugepages":false}'
+say "{\"type\":\"heartbeat\",\"seq\":0,\"uptime_ms\":1000,\"counters\":$(counters 0 0)}"
+case "$PWD" in *-unfixed)
+    cat "$TEST/lockup.log" > console.log
+    say "{\"type\":\"heartbeat\",\"seq\":1,\"uptime_ms\":13000,\"counters\":$(counters 900 1)}"
+    exec sleep 1000 ;;
+esac
+say "{\"type\":\"heartbeat\",\"seq\":1,\"uptime_ms\":61000,\"counters\":$(counters 900 60)}"
+say '{"type":"end","uptime_ms":61001}'
+"#;
+
+/// What a guest may print.
+pub const HOSTILE: &str = "a\0b\u{1b}[31m]]>&<b>\u{b}|x|\r\nnot ok 9 x\n1..3\nKTAP version 1\n# Subtest: y # SKIP \u{fffd}\u{fffe}";
+
+/// A finished run.
+pub struct Exported {
+    place: Place,
+    dir: PathBuf,
+}
+
+impl Exported {
+    /// A control that locked up three times, and a subject that survived as often.
+    pub fn verified() -> Self {
+        let place = Place::new();
+        // A real one would lock up on purpose for a minute; here nothing can.
+        let campaign = made_up::campaign()
+            .replace("policy:\n", "policy:\n  prove_detectors: false\n")
+            .replace("max_trials_per_arm: 30", "max_trials_per_arm: 3");
+        place.write("campaign.yaml", &campaign);
+        place.guest(GUEST);
+        fs::copy(TARGET_LOCKUP, place.path("lockup.log")).unwrap();
+        let (code, report, errors) = place.run(&["verify", "campaign.yaml", "--json"]);
+        assert_eq!(code, Some(125), "{report:#}{errors}");
+        let dir = place.run_dir();
+        let arming = |arm: &str| {
+            let line = json!({
+                "arm": arm, "build": "k", "how": "made to spin", "waited_ms": 3000, "silent": [], "trouble": null,
+                "fired": [{"detector": "outside", "after_ms": 3000, "what": "hard lockup"}],
+            });
+            line.to_string() + "\n"
+        };
+        let armings = arming("unfixed") + &arming("fixed");
+        fs::write(dir.join("armings.jsonl"), armings).unwrap();
+        Self { place, dir }
+    }
+
+    /// The same with a last trial of the subject that locked up, with a title that is trouble.
+    pub fn refuted() -> Self {
+        let run = Self::verified();
+        let path = run.dir.join("trials.jsonl");
+        let text = fs::read_to_string(&path).unwrap();
+        let mut trials: Vec<Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let last = trials.last_mut().unwrap();
+        assert_eq!(last["arm"], "fixed");
+        last["outcome"] = json!("hard-lockup");
+        last["signature"] = json!("target");
+        last["title"] = json!(HOSTILE);
+        let lines: Vec<String> = trials.iter().map(|one| one.to_string() + "\n").collect();
+        fs::write(&path, lines.concat()).unwrap();
+        run
+    }
+
+    /// The folder that paths are relative to.
+    pub fn root(&self) -> &Path {
+        self.place.root()
+    }
+
+    /// Runs `kverdict report` on it: exit status, what it printed, and what it said beside it.
+    pub fn report(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
+        let dir = self.dir.to_str().unwrap();
+        let output = self.place.kverdict(&[&["report", dir], arguments].concat());
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    }
+
+    /// Writes it into a file, in one of its forms.
+    pub fn file(&self, format: &str) -> PathBuf {
+        let path = self.place.path(format);
+        let arguments = ["--format", format, "--output", path.to_str().unwrap()];
+        let (_, printed, errors) = self.report(&arguments);
+        assert_eq!((printed.as_str(), errors.as_str()), ("", ""));
+        path
+    }
+}
