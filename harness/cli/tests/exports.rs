@@ -22,7 +22,7 @@ fn every_form_has_the_verdict_and_its_exit_status() {
         ("markdown", "## kverdict: migrate-swap: passed\n"),
     ] {
         let (code, text, errors) = verified.report(&["--format", format]);
-        assert_eq!(code, Some(0), "{format}: {errors}");
+        assert_eq!(code, Some(0), "{format}: {errors}{text}");
         assert!(text.contains(words), "{words}\n{text}");
         let file = fs::read_to_string(verified.file(format)).unwrap();
         assert_eq!(file, text, "{format}");

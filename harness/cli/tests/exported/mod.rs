@@ -32,8 +32,8 @@ case "$PWD" in *-unfixed)
     say "{\"type\":\"heartbeat\",\"seq\":1,\"uptime_ms\":13000,\"counters\":$(counters 900 1)}"
     exec sleep 1000 ;;
 esac
-say "{\"type\":\"heartbeat\",\"seq\":1,\"uptime_ms\":61000,\"counters\":$(counters 900 60)}"
-say '{"type":"end","uptime_ms":61001}'
+say "{\"type\":\"heartbeat\",\"seq\":1,\"uptime_ms\":601000,\"counters\":$(counters 9000 600)}"
+say '{"type":"end","uptime_ms":601001}'
 "#;
 
 /// What a guest may print.
