@@ -8,7 +8,6 @@ import json
 import sys
 
 sys.path.insert(0, sys.argv[1])
-import kunit_parser
 
 
 def tree(test):
@@ -20,6 +19,9 @@ def tree(test):
     }
 
 
+# The parser takes standard output as it is when it is imported, and tells its story there.
 with open(sys.argv[2], encoding="utf-8") as file, contextlib.redirect_stdout(io.StringIO()):
+    import kunit_parser
+
     found = kunit_parser.parse_run_tests(file.readlines())
 print(json.dumps(tree(found)))
