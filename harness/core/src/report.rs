@@ -96,7 +96,7 @@ pub fn report(
 }
 
 /// A trial in a line.
-pub(crate) fn trial_line(campaign: &Campaign, record: &TrialRecord) -> TrialLine {
+pub fn trial_line(campaign: &Campaign, record: &TrialRecord) -> TrialLine {
     let standing = record.standing(&campaign.policy.min_exposure);
     let mut remarks = record.refused_settings.clone();
     remarks.extend(when_noticed(record));

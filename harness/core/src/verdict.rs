@@ -279,7 +279,7 @@ pub(crate) fn counts_as_exposed(role: Role, standing: Standing) -> bool {
 }
 
 /// An arm in figures, as its role counts them.
-pub(crate) fn tally(
+pub fn tally(
     campaign: &Campaign,
     arm: &str,
     role: Role,

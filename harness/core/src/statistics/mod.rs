@@ -8,6 +8,7 @@ mod luck;
 mod near;
 mod rate;
 pub mod sequential;
+pub mod survival;
 
 pub use luck::{luck, minutes_to_survive};
 pub use rate::{CONFIDENCE, Rate, dispersed_rate, dispersion, rate};

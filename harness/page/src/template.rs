@@ -1,0 +1,59 @@
+//! The templates, and what is escaped in them: everything but drawings of our own.
+
+use std::sync::LazyLock;
+
+use minijinja::{AutoEscape, Environment, Value, escape_formatter};
+use serde::Serialize;
+
+use crate::{Error, ink, text};
+
+const TEMPLATES: [(&str, &str); 8] = [
+    ("base.html", include_str!("../templates/base.html")),
+    ("parts.html", include_str!("../templates/parts.html")),
+    ("run.html", include_str!("../templates/run.html")),
+    ("night.html", include_str!("../templates/night.html")),
+    ("history.html", include_str!("../templates/history.html")),
+    ("close-up.html", include_str!("../templates/close-up.html")),
+    ("trials.html", include_str!("../templates/trials.html")),
+    ("style.css", include_str!("../templates/style.css")),
+];
+
+static ENVIRONMENT: LazyLock<Result<Environment<'static>, minijinja::Error>> =
+    LazyLock::new(environment);
+
+fn environment() -> Result<Environment<'static>, minijinja::Error> {
+    let mut environment = Environment::new();
+    environment.set_trim_blocks(true);
+    environment.set_lstrip_blocks(true);
+    environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
+    environment.set_auto_escape_callback(|name| match name.ends_with(".css") {
+        true => AutoEscape::None,
+        false => AutoEscape::Html,
+    });
+    environment.set_formatter(|out, state, value| match value.as_str() {
+        Some(words) if !value.is_safe() && words.contains(text::is_hidden) => {
+            escape_formatter(out, state, &Value::from(text::visible(words).into_owned()))
+        }
+        Some(_) | None => escape_formatter(out, state, value),
+    });
+    environment.add_filter("words", |words: &str| {
+        Value::from_safe_string(text::with_code(words))
+    });
+    environment.add_global("inks", ink::css());
+    for (name, source) in TEMPLATES {
+        environment.add_template(name, source)?;
+    }
+    Ok(environment)
+}
+
+/// Fills a template in.
+pub(crate) fn render(name: &str, page: &impl Serialize) -> Result<String, Error> {
+    let environment = match &*ENVIRONMENT {
+        Ok(environment) => environment,
+        Err(error) => {
+            let why = format!("{error:#}");
+            return Err(minijinja::Error::new(error.kind(), why).into());
+        }
+    };
+    Ok(environment.get_template(name)?.render(page)?)
+}
