@@ -17,7 +17,7 @@ mod figure;
 pub mod history;
 mod ink;
 pub mod left;
-pub mod night;
+// NIGHT
 mod plot;
 pub mod run;
 mod template;

@@ -7,11 +7,11 @@ use serde::Serialize;
 
 use crate::{Error, ink, text};
 
-const TEMPLATES: [(&str, &str); 8] = [
+const TEMPLATES: [(&str, &str); 7] = [
     ("base.html", include_str!("../templates/base.html")),
     ("parts.html", include_str!("../templates/parts.html")),
     ("run.html", include_str!("../templates/run.html")),
-    ("night.html", include_str!("../templates/night.html")),
+
     ("history.html", include_str!("../templates/history.html")),
     ("close-up.html", include_str!("../templates/close-up.html")),
     ("trials.html", include_str!("../templates/trials.html")),
@@ -23,8 +23,6 @@ static ENVIRONMENT: LazyLock<Result<Environment<'static>, minijinja::Error>> =
 
 fn environment() -> Result<Environment<'static>, minijinja::Error> {
     let mut environment = Environment::new();
-    environment.set_trim_blocks(true);
-    environment.set_lstrip_blocks(true);
     environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
     environment.set_auto_escape_callback(|name| match name.ends_with(".css") {
         true => AutoEscape::None,
@@ -55,5 +53,5 @@ pub(crate) fn render(name: &str, page: &impl Serialize) -> Result<String, Error>
             return Err(minijinja::Error::new(error.kind(), why).into());
         }
     };
-    Ok(environment.get_template(name)?.render(page)?)
+    Ok(environment.get_template(name)?.render(Value::from_serialize(page))?)
 }

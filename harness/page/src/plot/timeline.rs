@@ -13,6 +13,8 @@ use crate::ink::Ink;
 const ROW: u32 = 24;
 /// Room above the strips, for the signs of marks.
 const HEAD: u32 = 22;
+/// Room for the CPUs' names.
+const NAMES: u32 = 64;
 
 /// A strip for each CPU, the first one at the top; time runs to the right.
 pub(crate) fn draw(timeline: &Timeline, width: Width) -> Result<String, Error> {
@@ -23,20 +25,15 @@ pub(crate) fn draw(timeline: &Timeline, width: Width) -> Result<String, Error> {
 fn plot(area: &Area<'_>, timeline: &Timeline, width: Width) -> Result<(), DrawError> {
     let seconds = |ms: u64| ms as f64 / 1000.0;
     let rows = timeline.rows.len() as f64;
-    let name = |y: &f64| {
-        let index = (rows - y).round() as usize;
-        let row = timeline.rows.get(index);
-        row.map_or(String::new(), |(cpu, _)| format!("CPU {cpu}"))
-    };
     let mut chart = ChartBuilder::on(area)
         .margin(4)
         .margin_top(HEAD)
         .margin_right(18)
         .x_label_area_size(X_LABELS)
-        .y_label_area_size(64)
+        .y_label_area_size(NAMES)
         .build_cartesian_2d(
             seconds(timeline.from_ms)..seconds(timeline.until_ms),
-            (0.5..rows + 0.5).with_key_points((1..=timeline.rows.len()).map(|y| y as f64).collect()),
+            0.5..rows + 0.5,
         )?;
     chart
         .configure_mesh()
@@ -44,13 +41,15 @@ fn plot(area: &Area<'_>, timeline: &Timeline, width: Width) -> Result<(), DrawEr
         .disable_mesh()
         .label_style(words(Ink::Faint))
         .x_labels(width.pick(10, 5))
-        .y_labels(timeline.rows.len())
         .x_label_formatter(&|x| format!("{x:.0}"))
-        .y_label_formatter(&name)
+        .y_label_formatter(&|_| String::new())
         .x_desc("seconds since QEMU was started")
         .draw()?;
-    for (index, (_, spans)) in timeline.rows.iter().enumerate() {
+    let name = words(Ink::Text).pos(Pos::new(HPos::Right, VPos::Center));
+    for (index, (cpu, spans)) in timeline.rows.iter().enumerate() {
         let middle = rows - index as f64;
+        let (_, y) = chart.backend_coord(&(seconds(timeline.from_ms), middle));
+        area.draw(&Text::new(format!("CPU {cpu}"), (NAMES as i32 - 4, y), name.clone()))?;
         let strip = spans.iter().map(|span| {
             let corners = [
                 (seconds(span.from_ms), middle + 0.4),
