@@ -17,7 +17,7 @@ mod figure;
 pub mod history;
 mod ink;
 pub mod left;
-// NIGHT
+pub mod night;
 mod plot;
 pub mod run;
 mod template;

@@ -2,16 +2,19 @@
 
 use std::sync::LazyLock;
 
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, Value, escape_formatter};
 use serde::Serialize;
 
 use crate::{Error, ink, text};
 
-const TEMPLATES: [(&str, &str); 7] = [
+const TEMPLATES: [(&str, &str); 8] = [
     ("base.html", include_str!("../templates/base.html")),
     ("parts.html", include_str!("../templates/parts.html")),
     ("run.html", include_str!("../templates/run.html")),
 
+    ("night.html", include_str!("../templates/night.html")),
     ("history.html", include_str!("../templates/history.html")),
     ("close-up.html", include_str!("../templates/close-up.html")),
     ("trials.html", include_str!("../templates/trials.html")),
@@ -23,6 +26,11 @@ static ENVIRONMENT: LazyLock<Result<Environment<'static>, minijinja::Error>> =
 
 fn environment() -> Result<Environment<'static>, minijinja::Error> {
     let mut environment = Environment::new();
+    let whitespace = SyntaxConfig::builder()
+        .trim_blocks(true)
+        .lstrip_blocks(true)
+        .build()?;
+    environment.set_syntax(whitespace);
     environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
     environment.set_auto_escape_callback(|name| match name.ends_with(".css") {
         true => AutoEscape::None,
@@ -53,5 +61,5 @@ pub(crate) fn render(name: &str, page: &impl Serialize) -> Result<String, Error>
             return Err(minijinja::Error::new(error.kind(), why).into());
         }
     };
-    Ok(environment.get_template(name)?.render(Value::from_serialize(page))?)
+    Ok(environment.get_template(name)?.render(Serde(page))?)
 }

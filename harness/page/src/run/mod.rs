@@ -27,7 +27,7 @@ use crate::{Error, template};
 pub(crate) use answer::{Answer, Tone};
 use reproduce::Command;
 use sides::Side;
-pub(crate) use table::{Table, TrialTable};
+pub(crate) use table::{Cell, Table, TrialTable};
 
 /// What a run's page is made of besides its report.
 #[derive(Debug, Clone, Copy)]
