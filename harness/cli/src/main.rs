@@ -24,6 +24,7 @@ mod layout;
 mod manifest;
 mod night;
 mod outside;
+mod pages;
 mod process;
 mod progress;
 mod qemu;

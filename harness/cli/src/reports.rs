@@ -31,11 +31,10 @@ use crate::layout::RunDir;
 use crate::manifest::{
     BisectManifest, CompareManifest, Manifest, NightManifest, Start, TrialManifest, TuneManifest,
 };
-use crate::night::kernels::Known;
-use crate::night::past::{self, Past};
+use crate::pages::{self, Subject};
 use crate::store::{self, Records};
 
-/// Judges the records and writes `report.txt` and `report.json`.
+/// Judges the records and writes `report.txt`, `report.json` and `report.html`.
 ///
 /// # Errors
 /// When the run's folder cannot be written.
@@ -58,6 +57,17 @@ pub fn write(dir: &RunDir, manifest: &Manifest, records: &Records) -> Result<Rep
     );
     store::replace(&dir.report_json(), &serde_json::to_vec_pretty(&report)?)?;
     store::replace(&dir.report_text(), report.to_string().as_bytes())?;
+    let subject = Subject {
+        dir,
+        start: &manifest.start,
+        campaign,
+        environment: &report.environment,
+        armings: &records.armings,
+        records: &records.trials.iter().collect::<Vec<_>>(),
+    };
+    pages::write(&subject, |material| {
+        kverdict_page::run::verify(&report, material)
+    })?;
     Ok(report)
 }
 
@@ -71,7 +81,7 @@ pub fn assess(manifest: &TrialManifest, records: &Records) -> Assessment {
     )
 }
 
-/// Judges the trials of a single kernel and writes `report.txt` and `report.json`.
+/// Judges the trials of a single kernel and writes `report.txt`, `report.json` and `report.html`.
 ///
 /// # Errors
 /// When the run's folder cannot be written.
@@ -83,6 +93,18 @@ pub fn write_trial(
     let assessment = assess(manifest, records);
     store::replace(&dir.report_json(), &serde_json::to_vec_pretty(&assessment)?)?;
     store::replace(&dir.report_text(), assessment.to_string().as_bytes())?;
+    let trials: Vec<&TrialRecord> = records.trials.iter().collect();
+    let subject = Subject {
+        dir,
+        start: &manifest.start,
+        campaign: &manifest.campaign,
+        environment: &environment(dir, &manifest.start, &manifest.campaign, &[], &trials),
+        armings: &records.armings,
+        records: &trials,
+    };
+    pages::write(&subject, |material| {
+        kverdict_page::run::trial(&assessment, &manifest.enough, material)
+    })?;
     Ok(assessment)
 }
 
@@ -131,7 +153,7 @@ pub fn write_tune(
     Ok(report)
 }
 
-/// Makes a bisection's report and writes `report.txt` and `report.json`.
+/// Makes a bisection's report and writes `report.txt`, `report.json` and `report.html`.
 ///
 /// # Errors
 /// When the candidates are no range, or the run's folder cannot be written.
@@ -170,10 +192,21 @@ pub fn write_bisect(
     }
     store::replace(&dir.report_json(), &serde_json::to_vec_pretty(&report)?)?;
     store::replace(&dir.report_text(), report.to_string().as_bytes())?;
+    let subject = Subject {
+        dir,
+        start: &manifest.start,
+        campaign: &manifest.campaign,
+        environment: &report.environment,
+        armings: &[],
+        records: &records,
+    };
+    pages::write(&subject, |material| {
+        kverdict_page::run::bisect(&report, material)
+    })?;
     Ok(report)
 }
 
-/// Judges a comparison's records and writes `report.txt` and `report.json`.
+/// Judges a comparison's records and writes `report.txt`, `report.json` and `report.html`.
 ///
 /// # Errors
 /// When the run's folder cannot be read or written.
@@ -199,6 +232,17 @@ pub fn write_compare(
     );
     store::replace(&dir.report_json(), &serde_json::to_vec_pretty(&report)?)?;
     store::replace(&dir.report_text(), report.to_string().as_bytes())?;
+    let subject = Subject {
+        dir,
+        start: &manifest.run.start,
+        campaign: &manifest.run.campaign,
+        environment: &report.environment,
+        armings: &records.armings,
+        records: &records.trials.iter().collect::<Vec<_>>(),
+    };
+    pages::write(&subject, |material| {
+        kverdict_page::run::compare(&report, material)
+    })?;
     Ok(report)
 }
 

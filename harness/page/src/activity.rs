@@ -149,6 +149,11 @@ impl Timeline {
             }
         }
         rows.sort_by_key(|(cpu, _)| *cpu);
+        for (cpu, spans) in &mut rows {
+            if record.outside.graph.piled_up.contains(cpu) {
+                pile_up(spans);
+            }
+        }
         (from_ms < until_ms && !rows.is_empty()).then(|| Self {
             from_ms,
             until_ms,
@@ -171,6 +176,16 @@ fn push(spans: &mut Vec<Span>, span: Span) {
             last.until_ms = span.until_ms;
         }
         Some(_) | None => spans.push(span),
+    }
+}
+
+/// What waits for a deadlock is not found stuck by itself before it waited for long. If it never came back, it
+/// has been stuck since interrupts went off.
+fn pile_up(spans: &mut [Span]) {
+    if let Some(last) = spans.last_mut()
+        && last.activity == Activity::Masked
+    {
+        last.activity = Activity::Stuck;
     }
 }
 

@@ -72,7 +72,7 @@ fn sentence(wait: &Wait) -> String {
         Some(holder) => format!("; CPU {holder} has to end that, {how}"),
         None => String::new(),
     };
-    format!("CPU {} waits for the {}{place}{holder}", wait.cpu, wait.what)
+    format!("CPU {} waits for {}{place}{holder}", wait.cpu, wait.what)
 }
 
 fn name(stuck: &Stuck) -> u32 {
@@ -101,13 +101,13 @@ impl Ring {
         let wait = |(cpu, next): (&u32, &u32)| {
             let wait = of(*cpu).max_by_key(|wait| wait.holder == Some(*next));
             let what = wait.map_or("something", |wait| wait.what.as_str());
-            format!("waits for the {what}, held by CPU {next}")
+            format!("waits for {what}, held by CPU {next}")
         };
         let piled = findings.graph.piled_up.iter().map(|cpu| {
             let wait = of(*cpu).next();
             let why = wait.map_or(String::new(), |wait| match wait.holder {
                 Some(holder) => format!("waits for CPU {holder}: {}", wait.what),
-                None => format!("waits for the {}", wait.what),
+                None => format!("waits for {}", wait.what),
             });
             (format!("CPU {cpu}"), why)
         });
@@ -328,7 +328,7 @@ impl Place {
             first,
             height,
             label: Some(Label {
-                letters: if stacked { 30 } else { 18 },
+                letters: if stacked { 35 } else { 18 },
                 stacked,
             }),
         }

@@ -32,20 +32,16 @@ fn environment() -> Result<Environment<'static>, minijinja::Error> {
         .build()?;
     environment.set_syntax(whitespace);
     environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
-    environment.set_auto_escape_callback(|name| match name.ends_with(".css") {
-        true => AutoEscape::None,
-        false => AutoEscape::Html,
-    });
+    // One escape for text and for drawings, which also shows what cannot be seen.
+    environment.set_auto_escape_callback(|_| AutoEscape::Html);
     environment.set_formatter(|out, state, value| match value.as_str() {
-        Some(words) if !value.is_safe() && words.contains(text::is_hidden) => {
-            escape_formatter(out, state, &Value::from(text::visible(words).into_owned()))
-        }
+        Some(words) if !value.is_safe() => Ok(out.write_str(&text::escape(words))?),
         Some(_) | None => escape_formatter(out, state, value),
     });
     environment.add_filter("words", |words: &str| {
         Value::from_safe_string(text::with_code(words))
     });
-    environment.add_global("inks", ink::css());
+    environment.add_global("inks", Value::from_safe_string(ink::css()));
     for (name, source) in TEMPLATES {
         environment.add_template(name, source)?;
     }

@@ -104,7 +104,7 @@ fn a_night_says_what_changed_and_shows_it() {
     ]
     .map(|text| at(&html, text));
     assert!(places.is_sorted(), "{places:?}");
-    at(&html, "href=\"https:&#x2f;&#x2f;issues.example&#x2f;7\"");
+    at(&html, "href=\"https://issues.example/7\"");
     assert!(!html.contains("href=\"javascript"), "only the web is linked");
     assert!(!html.contains("id=\"cell-stable"), "nothing new is no news");
 }

@@ -120,7 +120,7 @@ impl Answer {
             sentence: sentence.to_owned(),
             reasons: report.verdict.clone(),
             sure: vec![format!(
-                "Kernels that do not differ are called different anywhere in this comparison in {} such comparisons, \
+                "Kernels that do not differ are called different anywhere in such a comparison with odds of {} at most, \
                  however often one looks.",
                 odds(report.demands.alpha)
             )],
@@ -202,8 +202,8 @@ fn sureness(report: &Report, campaign: &Campaign, control: &str, subject: &str) 
     let mut lines = Vec::new();
     if verdict.luck < 1.0 {
         lines.push(format!(
-            "Had `{subject}` the bug as often as `{control}`, it would survive so long in {} such campaigns, by luck; \
-             less than {} is asked for.",
+            "If `{subject}` had the bug and locked up as often as `{control}`, it would survive so long by luck alone with \
+             odds of {}; less than {} is asked for.",
             odds(verdict.luck),
             odds(campaign.policy.alpha)
         ));
@@ -220,7 +220,7 @@ fn sureness(report: &Report, campaign: &Campaign, control: &str, subject: &str) 
         match (fired.is_empty(), arming.doubt()) {
             (true, doubt) => doubt.unwrap_or_default(),
             (false, _) => format!(
-                "A lockup was made on purpose in `{}`, and noticed: {}. Silence means something there.",
+                "A lockup made on purpose in `{}` was noticed: {}. So silence means something there.",
                 arming.arm,
                 fired.join(", ")
             ),
