@@ -84,6 +84,8 @@ struct Opened {
     _profile: tempfile::TempDir,
 }
 
+/// Height of a screen.
+const SCREEN: u32 = 900;
 const CHROMIUM: &str = "/usr/bin/chromium";
 const NO_CHROMIUM: &str = "this test looks at a page in Chromium, and there is none; \
                            install it: sudo apt-get install --yes --no-install-recommends chromium";
@@ -115,19 +117,19 @@ impl Opened {
         tab.enable_log().unwrap();
         tab.enable_runtime().unwrap();
         tab.call_method(of::<Network::Enable>(json!({}))).unwrap();
-        let metrics = json!({"width": width, "height": 900, "deviceScaleFactor": 1.0, "mobile": false});
-        tab.call_method(of::<Emulation::SetDeviceMetricsOverride>(metrics))
-            .unwrap();
         let media = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
         tab.call_method(of::<Emulation::SetEmulatedMedia>(media)).unwrap();
-        let url = format!("file://{}", page.display());
-        tab.navigate_to(&url).unwrap().wait_until_navigated().unwrap();
-        Self {
+        let opened = Self {
             tab,
             events,
             _browser: browser,
             _profile: profile,
-        }
+        };
+        opened.resize(width, SCREEN);
+        let url = format!("file://{}", page.display());
+        let tab = &opened.tab;
+        tab.navigate_to(&url).unwrap().wait_until_navigated().unwrap();
+        opened
     }
 
     fn ask(&self, expression: &str) -> Value {
@@ -148,13 +150,18 @@ impl Opened {
 
     /// Leaves a picture of the whole page for people to look at.
     fn keep(&self, name: &str) {
-        let height = self.ask("document.documentElement.scrollHeight");
-        let width = self.ask("document.documentElement.clientWidth");
-        let clip = json!({"x": 0.0, "y": 0.0, "width": width, "height": height.as_f64().unwrap().min(9000.0), "scale": 1.0});
-        let shot = json!({"format": "png", "clip": clip, "captureBeyondViewport": true});
-        let shot = self.tab.call_method(of::<Page::CaptureScreenshot>(shot)).unwrap();
-        let png = base64(&shot.data);
-        fs::write(Path::new(env!("CARGO_TARGET_TMPDIR")).join(name), png).unwrap();
+        let height = self.ask("document.documentElement.scrollHeight").as_f64().unwrap();
+        let width = self.ask("document.documentElement.clientWidth").as_f64().unwrap();
+        self.resize(width as u32, (height as u32).min(9000));
+        let png = Page::CaptureScreenshotFormatOption::Png;
+        let picture = self.tab.capture_screenshot(png, None, None, true).unwrap();
+        fs::write(Path::new(env!("CARGO_TARGET_TMPDIR")).join(name), picture).unwrap();
+    }
+
+    fn resize(&self, width: u32, height: u32) {
+        let metrics = json!({"width": width, "height": height, "deviceScaleFactor": 1.0, "mobile": false});
+        let metrics = of::<Emulation::SetDeviceMetricsOverride>(metrics);
+        self.tab.call_method(metrics).unwrap();
     }
 
     /// Nothing was asked of anybody but the file itself, and nothing was complained about.
@@ -186,26 +193,6 @@ fn describe(event: &Event) -> Option<String> {
         // Most of what a browser tells is of no interest.
         _ => None,
     }
-}
-
-/// What the protocol's pictures are packed in.
-fn base64(text: &str) -> Vec<u8> {
-    let value = |byte: u8| match byte {
-        b'A'..=b'Z' => byte - b'A',
-        b'a'..=b'z' => byte - b'a' + 26,
-        b'0'..=b'9' => byte - b'0' + 52,
-        b'+' => 62,
-        _ => 63,
-    };
-    let digits: Vec<u8> = text.bytes().filter(|byte| *byte != b'=').map(value).collect();
-    let mut bytes = Vec::new();
-    for group in digits.chunks(4) {
-        let bits = group.iter().enumerate().fold(0_u32, |bits, (index, digit)| {
-            bits | u32::from(*digit) << (18 - 6 * index)
-        });
-        bytes.extend(&bits.to_be_bytes()[1..group.len()]);
-    }
-    bytes
 }
 
 #[test]
@@ -281,7 +268,7 @@ fn w3_a_link_leads_to_its_line_of_the_console() {
         let targeted = format!("document.querySelector(':target') === {line}");
         assert_eq!(page.ask(&targeted), true, "{anchor} is not what is pointed at");
         let [_, top, _, high] = page.seen(&format!("[id='{anchor}']"));
-        assert!(high > 5.0 && (0.0..900.0).contains(&top), "{anchor} is out of sight, at {top}");
+        assert!(high > 5.0 && (0.0..f64::from(SCREEN)).contains(&top), "{anchor} is out of sight, at {top}");
         let text = page.ask(&format!("{line}.textContent"));
         assert!(text.as_str().unwrap().contains("hard LOCKUP"), "{text}");
     }
@@ -320,7 +307,6 @@ fn w4_what_guests_write_does_not_run() {
     let size = run.html().len();
     assert!(size < 1_000_000, "{size} bytes");
     let page = Opened::new(&run.page(), 1000, "light");
-    // The listener works: a script of the test's own is seen.
     assert_eq!(page.ask("typeof window.pwned"), "undefined");
     assert_eq!(page.ask("document.querySelectorAll('script, img, b').length"), 0);
     assert_eq!(page.ask("document.body.textContent.includes('<script>window.pwned = 1</script>')"), true);
