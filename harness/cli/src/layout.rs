@@ -137,11 +137,6 @@ impl RunDir {
     }
 }
 
-/// The history to look at, in the folder of all results.
-pub fn history_html(results: &Path) -> PathBuf {
-    results.join("history.html")
-}
-
 /// Folder of one trial.
 #[derive(Debug, Clone)]
 pub struct TrialDir {

@@ -26,7 +26,9 @@ impl Reported {
         let recorded = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recorded/verified");
         for entry in walkdir::WalkDir::new(&recorded) {
             let entry = entry.unwrap();
-            let to = scratch.path().join(entry.path().strip_prefix(&recorded).unwrap());
+            let to = scratch
+                .path()
+                .join(entry.path().strip_prefix(&recorded).unwrap());
             match entry.file_type().is_dir() {
                 true => fs::create_dir_all(&to).unwrap(),
                 false => drop(fs::copy(entry.path(), &to).unwrap()),
@@ -65,12 +67,23 @@ fn a_report_comes_with_a_page() {
 fn a_page_says_less_where_files_are_gone_or_damaged() {
     let html = Reported::new(|run| {
         fs::remove_dir_all(run.join("trials/0003-unfixed")).unwrap();
-        fs::write(run.join("trials/0001-unfixed/vcpus.jsonl"), "{\"type\":\"sample\"\n\n{").unwrap();
-        fs::write(run.join("trials/0001-unfixed/exposure.jsonl"), "no line of it").unwrap();
+        fs::write(
+            run.join("trials/0001-unfixed/vcpus.jsonl"),
+            "{\"type\":\"sample\"\n\n{",
+        )
+        .unwrap();
+        fs::write(
+            run.join("trials/0001-unfixed/exposure.jsonl"),
+            "no line of it",
+        )
+        .unwrap();
     })
     .html();
     assert!(html.contains("<p class=\"word\">Verified</p>"));
-    assert!(html.contains("Who waits for whom"), "that is in the records");
+    assert!(
+        html.contains("Who waits for whom"),
+        "that is in the records"
+    );
     assert!(!html.contains("What each CPU did"));
     assert!(html.contains("The console was not kept."));
 }
@@ -95,7 +108,11 @@ impl Opened {
     fn new(page: &Path, width: u32, scheme: &str) -> Self {
         assert!(Path::new(CHROMIUM).exists(), "{NO_CHROMIUM}");
         let profile = tempfile::tempdir().unwrap();
-        let flags = ["--disable-gpu", "--disable-component-update", "--hide-scrollbars"];
+        let flags = [
+            "--disable-gpu",
+            "--disable-component-update",
+            "--hide-scrollbars",
+        ];
         let options = LaunchOptions::default_builder()
             .path(Some(PathBuf::from(CHROMIUM)))
             // The sandbox does not work for root, and no page of ours runs anything.
@@ -118,7 +135,8 @@ impl Opened {
         tab.enable_runtime().unwrap();
         tab.call_method(of::<Network::Enable>(json!({}))).unwrap();
         let media = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
-        tab.call_method(of::<Emulation::SetEmulatedMedia>(media)).unwrap();
+        tab.call_method(of::<Emulation::SetEmulatedMedia>(media))
+            .unwrap();
         let opened = Self {
             tab,
             events,
@@ -128,7 +146,10 @@ impl Opened {
         opened.resize(width, SCREEN);
         let url = format!("file://{}", page.display());
         let tab = &opened.tab;
-        tab.navigate_to(&url).unwrap().wait_until_navigated().unwrap();
+        tab.navigate_to(&url)
+            .unwrap()
+            .wait_until_navigated()
+            .unwrap();
         opened
     }
 
@@ -150,8 +171,14 @@ impl Opened {
 
     /// Leaves a picture of the whole page for people to look at.
     fn keep(&self, name: &str) {
-        let height = self.ask("document.documentElement.scrollHeight").as_f64().unwrap();
-        let width = self.ask("document.documentElement.clientWidth").as_f64().unwrap();
+        let height = self
+            .ask("document.documentElement.scrollHeight")
+            .as_f64()
+            .unwrap();
+        let width = self
+            .ask("document.documentElement.clientWidth")
+            .as_f64()
+            .unwrap();
         self.resize(width as u32, (height as u32).min(9000));
         let png = Page::CaptureScreenshotFormatOption::Png;
         let picture = self.tab.capture_screenshot(png, None, None, true).unwrap();
@@ -159,7 +186,8 @@ impl Opened {
     }
 
     fn resize(&self, width: u32, height: u32) {
-        let metrics = json!({"width": width, "height": height, "deviceScaleFactor": 1.0, "mobile": false});
+        let metrics =
+            json!({"width": width, "height": height, "deviceScaleFactor": 1.0, "mobile": false});
         let metrics = of::<Emulation::SetDeviceMetricsOverride>(metrics);
         self.tab.call_method(metrics).unwrap();
     }
@@ -169,12 +197,15 @@ impl Opened {
         // An answer comes after all events before it.
         self.ask("1");
         let events = self.events.lock().unwrap();
-        let (asked, complaints): (Vec<&String>, Vec<&String>) =
-            events.iter().partition(|event| event.starts_with("request "));
+        let (asked, complaints): (Vec<&String>, Vec<&String>) = events
+            .iter()
+            .partition(|event| event.starts_with("request "));
         assert!(complaints.is_empty(), "{complaints:?}");
         assert!(!asked.is_empty(), "the listener heard nothing at all");
         assert!(
-            asked.iter().all(|one| one.contains(" file:///") && one.contains("report.html")),
+            asked
+                .iter()
+                .all(|one| one.contains(" file:///") && one.contains("report.html")),
             "{asked:?}"
         );
     }
@@ -186,7 +217,9 @@ fn of<T: serde::de::DeserializeOwned>(fields: Value) -> T {
 
 fn describe(event: &Event) -> Option<String> {
     match event {
-        Event::NetworkRequestWillBeSent(sent) => Some(format!("request {}", sent.params.request.url)),
+        Event::NetworkRequestWillBeSent(sent) => {
+            Some(format!("request {}", sent.params.request.url))
+        }
         Event::LogEntryAdded(entry) => Some(format!("log {:?}", entry.params.entry)),
         Event::RuntimeExceptionThrown(thrown) => Some(format!("exception {thrown:?}")),
         Event::RuntimeConsoleAPICalled(called) => Some(format!("console {called:?}")),
@@ -209,18 +242,37 @@ fn w1_a_browser_shows_the_answer_the_curve_and_the_cycle_and_asks_nobody() {
         assert!(top < 300.0, "the answer stands first, not at {top}");
         let word = page.ask("document.querySelector('#answer .word').textContent");
         assert_eq!(word, "Verified");
-        for figure in ["survival", "rates", "cycle-0001-unfixed", "timeline-0001-unfixed", "exposure"] {
+        for figure in [
+            "survival",
+            "rates",
+            "cycle-0001-unfixed",
+            "timeline-0001-unfixed",
+            "exposure",
+        ] {
             let [left, _, wide, high] = page.seen(&format!("#{figure} svg"));
             assert!(wide > 250.0 && high > 60.0, "{figure}: {wide} x {high}");
-            assert!(left >= 0.0 && left + wide <= f64::from(width), "{figure} is cut off");
+            assert!(
+                left >= 0.0 && left + wide <= f64::from(width),
+                "{figure} is cut off"
+            );
         }
         page.seen("#survival svg polyline");
         page.seen("#cycle-0001-unfixed .box");
         page.seen("#cycle-0001-unfixed .tip");
-        let text = page.ask("parseFloat(getComputedStyle(document.querySelector('#survival svg text')).fontSize)");
-        assert!(text.as_f64().unwrap() >= 11.0, "words in plots are too small: {text}");
-        let overflow = page.ask("document.documentElement.scrollWidth - document.documentElement.clientWidth");
-        assert_eq!(overflow.as_f64(), Some(0.0), "the page is wider than a screen of {width}");
+        let text = page.ask(
+            "parseFloat(getComputedStyle(document.querySelector('#survival svg text')).fontSize)",
+        );
+        assert!(
+            text.as_f64().unwrap() >= 11.0,
+            "words in plots are too small: {text}"
+        );
+        let overflow =
+            page.ask("document.documentElement.scrollWidth - document.documentElement.clientWidth");
+        assert_eq!(
+            overflow.as_f64(),
+            Some(0.0),
+            "the page is wider than a screen of {width}"
+        );
         page.keep(name);
         page.check_quiet();
     }
@@ -233,7 +285,9 @@ fn w2_dark_is_dark_and_inks_are_readable_in_both() {
     let shade = |page: &Opened, what: &str| -> f64 {
         let color = page.ask(what);
         let color = color.as_str().unwrap().to_owned();
-        let parts = color.trim_matches(|c: char| !c.is_ascii_digit()).split(", ");
+        let parts = color
+            .trim_matches(|c: char| !c.is_ascii_digit())
+            .split(", ");
         let channels: Vec<f64> = parts.take(3).map(|part| part.parse().unwrap()).collect();
         channels.iter().sum::<f64>() / channels.len() as f64
     };
@@ -247,7 +301,10 @@ fn w2_dark_is_dark_and_inks_are_readable_in_both() {
             "getComputedStyle(document.querySelector('.cycle .head')).fill",
         ] {
             let ink = shade(&page, word);
-            assert!((ink - paper).abs() > 90.0, "{scheme}: {word} is {ink} on {paper}");
+            assert!(
+                (ink - paper).abs() > 90.0,
+                "{scheme}: {word} is {ink} on {paper}"
+            );
         }
     }
 }
@@ -259,16 +316,29 @@ fn w3_a_link_leads_to_its_line_of_the_console() {
     let page = Opened::new(&run.page(), 1000, "light");
     assert_eq!(page.ask("scrollY").as_f64(), Some(0.0));
     for (link, anchor) in [
-        ("#trial-table a.to-line[href='#0001-unfixed-L205']", "0001-unfixed-L205"),
+        (
+            "#trial-table a.to-line[href='#0001-unfixed-L205']",
+            "0001-unfixed-L205",
+        ),
         // Of a trial that is folded away until then.
-        ("#trial-table a.to-line[href='#0003-unfixed-L207']", "0003-unfixed-L207"),
+        (
+            "#trial-table a.to-line[href='#0003-unfixed-L207']",
+            "0003-unfixed-L207",
+        ),
     ] {
         let line = format!("document.getElementById('{anchor}')");
         page.tab.find_element(link).unwrap().click().unwrap();
         let targeted = format!("document.querySelector(':target') === {line}");
-        assert_eq!(page.ask(&targeted), true, "{anchor} is not what is pointed at");
+        assert_eq!(
+            page.ask(&targeted),
+            true,
+            "{anchor} is not what is pointed at"
+        );
         let [_, top, _, high] = page.seen(&format!("[id='{anchor}']"));
-        assert!(high > 5.0 && (0.0..f64::from(SCREEN)).contains(&top), "{anchor} is out of sight, at {top}");
+        assert!(
+            high > 5.0 && (0.0..f64::from(SCREEN)).contains(&top),
+            "{anchor} is out of sight, at {top}"
+        );
         let text = page.ask(&format!("{line}.textContent"));
         assert!(text.as_str().unwrap().contains("hard LOCKUP"), "{text}");
     }
@@ -308,7 +378,13 @@ fn w4_what_guests_write_does_not_run() {
     assert!(size < 1_000_000, "{size} bytes");
     let page = Opened::new(&run.page(), 1000, "light");
     assert_eq!(page.ask("typeof window.pwned"), "undefined");
-    assert_eq!(page.ask("document.querySelectorAll('script, img, b').length"), 0);
-    assert_eq!(page.ask("document.body.textContent.includes('<script>window.pwned = 1</script>')"), true);
+    assert_eq!(
+        page.ask("document.querySelectorAll('script, img, b').length"),
+        0
+    );
+    assert_eq!(
+        page.ask("document.body.textContent.includes('<script>window.pwned = 1</script>')"),
+        true
+    );
     page.check_quiet();
 }

@@ -279,12 +279,7 @@ pub(crate) fn counts_as_exposed(role: Role, standing: Standing) -> bool {
 }
 
 /// An arm in figures, as its role counts them.
-pub fn tally(
-    campaign: &Campaign,
-    arm: &str,
-    role: Role,
-    records: &[TrialRecord],
-) -> ArmTally {
+pub fn tally(campaign: &Campaign, arm: &str, role: Role, records: &[TrialRecord]) -> ArmTally {
     let mine: Vec<(&TrialRecord, Standing)> = records
         .iter()
         .filter(|record| record.arm == arm)

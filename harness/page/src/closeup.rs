@@ -71,9 +71,7 @@ impl CloseUp {
     /// Where a line of its console stands in the page, if it does.
     pub fn line(&self, number: u64) -> Option<String> {
         let console = self.console.as_ref()?;
-        console
-            .has(number)
-            .then(|| anchor::line(&self.id, number))
+        console.has(number).then(|| anchor::line(&self.id, number))
     }
 }
 

@@ -48,16 +48,18 @@ pub fn decisive(record: &TrialRecord) -> Vec<Decisive> {
         all.push(plain(worst.line, "the most severe report"));
     }
     let sides = console.signature.iter().flat_map(|found| &found.sides);
-    all.extend(sides.map(|side| Decisive {
-        line: side.stack.line,
-        why: format!("side {}: {}", side.side, side.about),
-        frames: side
-            .stack
-            .frames
-            .iter()
-            .filter(|frame| frame.reliable)
-            .map(|frame| format!("{}+{:#x}/{:#x}", frame.symbol, frame.offset, frame.size))
-            .collect(),
+    all.extend(sides.map(|side| {
+        Decisive {
+            line: side.stack.line,
+            why: format!("side {}: {}", side.side, side.about),
+            frames: side
+                .stack
+                .frames
+                .iter()
+                .filter(|frame| frame.reliable)
+                .map(|frame| format!("{}+{:#x}/{:#x}", frame.symbol, frame.offset, frame.size))
+                .collect(),
+        }
     }));
     let last = console.boot_markers.last_kernel_line.as_ref();
     if let Some(last) = last.filter(|_| all.is_empty()) {

@@ -141,10 +141,7 @@ impl Ring {
         let (Some(tip), Some(before)) = (path.last(), path.iter().rev().nth(6)) else {
             return String::new();
         };
-        let points: Vec<String> = path
-            .iter()
-            .map(|(x, y)| format!("{x:.1},{y:.1}"))
-            .collect();
+        let points: Vec<String> = path.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
         let angle = (tip.1 - before.1).atan2(tip.0 - before.0);
         let wing = |turn: f64| {
             let (x, y) = ((angle + turn).cos(), (angle + turn).sin());
@@ -291,9 +288,13 @@ impl Place {
         if count == 2 {
             return match width {
                 Width::Wide => Self::pair((pixels / 2.0, 130.0), (254.0, 106.0), PI, 260.0, true),
-                Width::Narrow => {
-                    Self::pair((pixels / 2.0, 240.0), (148.0, 178.0), -FRAC_PI_2, 480.0, false)
-                }
+                Width::Narrow => Self::pair(
+                    (pixels / 2.0, 240.0),
+                    (148.0, 178.0),
+                    -FRAC_PI_2,
+                    480.0,
+                    false,
+                ),
             };
         }
         let radius = (
@@ -366,10 +367,14 @@ impl Place {
         let (x, top) = match label.stacked {
             true if arrow.1 < self.middle.1 => (self.middle.0, arrow.1 + 8.0),
             true => (self.middle.0, arrow.1 - 8.0 - high),
-            false if arrow.0 > self.middle.0 => {
-                (self.middle.0 + self.radius.0 / 2.0 - 6.0, self.middle.1 - high / 2.0)
-            }
-            false => (self.middle.0 - self.radius.0 / 2.0 + 6.0, self.middle.1 - high / 2.0),
+            false if arrow.0 > self.middle.0 => (
+                self.middle.0 + self.radius.0 / 2.0 - 6.0,
+                self.middle.1 - high / 2.0,
+            ),
+            false => (
+                self.middle.0 - self.radius.0 / 2.0 + 6.0,
+                self.middle.1 - high / 2.0,
+            ),
         };
         let mut out = String::new();
         for (index, line) in lines.iter().enumerate() {
@@ -404,7 +409,9 @@ mod tests {
                     let tip = path[path.len() - 1];
                     assert!(far(tip, to) < far(tip, from));
                     for (x, y) in path {
-                        assert!(x > 0.0 && x < f64::from(width.pixels()) && y > 0.0 && y < place.height);
+                        assert!(
+                            x > 0.0 && x < f64::from(width.pixels()) && y > 0.0 && y < place.height
+                        );
                     }
                 }
             }

@@ -182,7 +182,10 @@ pub fn page(rows: &[Row], updated: &str) -> Result<String, Error> {
         answer: all.answer(updated),
         changes: all.changes(),
         nights: all.heads(),
-        cells: shown.iter().map(|(cell, rows)| all.line(cell, rows)).collect(),
+        cells: shown
+            .iter()
+            .map(|(cell, rows)| all.line(cell, rows))
+            .collect(),
         plots: all.plots(shown)?,
         left_out,
     };
@@ -262,7 +265,11 @@ impl<'a> Nights<'a> {
                 "The newest run, `{run}` of {started}: {}, {}, {} of {}.",
                 counted(regressions, "regression"),
                 counted(suspicions, "suspicion"),
-                if recoveries == 1 { "1 recovery".to_owned() } else { format!("{recoveries} recoveries") },
+                if recoveries == 1 {
+                    "1 recovery".to_owned()
+                } else {
+                    format!("{recoveries} recoveries")
+                },
                 counted(rows.len() as u64, "cell")
             )
         });
@@ -288,7 +295,9 @@ impl<'a> Nights<'a> {
         let line = |row: &Row| ChangeLine {
             cell: row.cell.clone(),
             anchor: format!("cell-{}", anchor::slug(&row.cell)),
-            change: row.change.map_or(String::new(), |change| change.to_string()),
+            change: row
+                .change
+                .map_or(String::new(), |change| change.to_string()),
             tone: match row.change {
                 Some(Change::Regression) => Tone::Bad,
                 Some(Change::Recovery) => Tone::Good,
@@ -331,7 +340,12 @@ impl<'a> Nights<'a> {
 
     /// Rates of cells that failed at all.
     fn plots(&self, cells: &[Cell<'_>]) -> Result<Vec<Figure>, Error> {
-        let days: Vec<String> = self.runs.iter().rev().map(|(started, _)| day(started)).collect();
+        let days: Vec<String> = self
+            .runs
+            .iter()
+            .rev()
+            .map(|(started, _)| day(started))
+            .collect();
         let failing = cells
             .iter()
             .filter(|(_, rows)| rows.values().any(|row| row.failed > 0));
@@ -372,12 +386,19 @@ fn counts(row: &Row) -> String {
 }
 
 fn about(row: &Row) -> String {
-    let change = row.change.map_or(String::new(), |change| format!("{change}: "));
+    let change = row
+        .change
+        .map_or(String::new(), |change| format!("{change}: "));
     let failures = match row.failures.is_empty() {
         true => String::new(),
         false => format!(" ({})", row.failures.join("; ")),
     };
-    format!("{}, {}: {change}{}{failures}", row.run, row.kernel, counts(row))
+    format!(
+        "{}, {}: {change}{}{failures}",
+        row.run,
+        row.kernel,
+        counts(row)
+    )
 }
 
 /// Month and day of a time stamp.

@@ -14,7 +14,7 @@ use crate::ink::Ink;
 use crate::left::Leftovers;
 use crate::plot::interval;
 use crate::run::{Answer, Cell, Table, Tone, TrialTable};
-use crate::text::counted;
+use crate::text::{counted, evidence};
 use crate::{CLOSE_UPS_MAX, Error, anchor, template};
 
 /// Changed cells whose rates are drawn.
@@ -229,7 +229,11 @@ fn line(cell: &CellReport, near: &[CloseUp]) -> CellLine {
         .iter()
         .filter(|near| cell.trials.iter().any(|line| line.id == near.id));
     let mut reasons = cell.judged.reasons.clone();
-    reasons.extend(cell.untestable.iter().map(|why| format!("it cannot be tested: {why}")));
+    reasons.extend(
+        cell.untestable
+            .iter()
+            .map(|why| format!("it cannot be tested: {why}")),
+    );
     CellLine {
         cell: cell.cell.to_string(),
         anchor: format!("cell-{}", anchor::slug(&cell.cell.to_string())),
@@ -245,7 +249,9 @@ fn line(cell: &CellReport, near: &[CloseUp]) -> CellLine {
                 known: known.as_deref().map(issue),
             })
             .collect(),
-        near: mine.map(|near| (near.id.clone(), near.anchor.clone())).collect(),
+        near: mine
+            .map(|near| (near.id.clone(), near.anchor.clone()))
+            .collect(),
     }
 }
 
@@ -266,9 +272,10 @@ fn issue(link: &str) -> Known {
 /// Rates of changed cells, before and tonight.
 fn rates(changed: &[&CellReport]) -> Result<Option<Figure>, Error> {
     let both = |judged: &Judged| Some((judged.before?, judged.tonight?));
-    let known = changed
-        .iter()
-        .filter_map(|cell| Some((cell.cell.to_string(), both(&cell.judged)?)));
+    let known = changed.iter().filter_map(|cell| {
+        let name = format!("{}/{}", cell.cell.kernel, cell.cell.load);
+        Some((name, both(&cell.judged)?))
+    });
     let rows: Vec<interval::Row> = known
         .take(DRAWN_MAX)
         .flat_map(|(cell, (before, tonight))| {
@@ -310,21 +317,34 @@ fn cells(report: &NightReport) -> Table {
         .cells
         .iter()
         .map(|cell| {
-            let lost = cell.trials.iter().filter(|line| failed(line.standing)).count();
+            let lost = cell
+                .trials
+                .iter()
+                .filter(|line| failed(line.standing))
+                .count();
             let failures: Vec<String> = cell
                 .failures
                 .iter()
                 .map(|(failure, count, _)| format!("{count}x {failure}"))
                 .collect();
-            let meetings = cell.meetings.map_or("-".to_owned(), |count| count.to_string());
+            let meetings = cell
+                .meetings
+                .map_or("-".to_owned(), |count| count.to_string());
             let role = if cell.control { ", control" } else { "" };
             vec![
                 Cell::noted(&cell.cell.to_string(), &format!("{}{role}", kernel(cell))),
-                Cell::toned(cell.judged.change.to_string(), Some(tone(cell.judged.change))),
+                Cell::toned(
+                    cell.judged.change.to_string(),
+                    Some(tone(cell.judged.change)),
+                ),
                 Cell::number(format!("{lost}/{}", cell.trials.len())),
                 Cell::number(format!("{:.1}", cell.exposed_minutes)),
                 Cell::number(meetings),
-                Cell::number(format!("{:.3e} / {:.0}", cell.judged.evidence, cell.judged.needed)),
+                Cell::number(format!(
+                    "{} / {}",
+                    evidence(cell.judged.evidence),
+                    evidence(cell.judged.needed)
+                )),
                 Cell::plain(failures.join("; ")),
             ]
         })
@@ -346,7 +366,10 @@ fn known(report: &NightReport) -> Vec<KnownLine> {
             new.trial
         ),
     }));
-    for (what, hits) in [("expired, counts again", &known.expired), ("seen", &known.hits)] {
+    for (what, hits) in [
+        ("expired, counts again", &known.expired),
+        ("seen", &known.hits),
+    ] {
         lines.extend(hits.iter().map(|hit| KnownLine {
             what,
             issue: Some(issue(&hit.link)),

@@ -13,7 +13,6 @@ const TEMPLATES: [(&str, &str); 8] = [
     ("base.html", include_str!("../templates/base.html")),
     ("parts.html", include_str!("../templates/parts.html")),
     ("run.html", include_str!("../templates/run.html")),
-
     ("night.html", include_str!("../templates/night.html")),
     ("history.html", include_str!("../templates/history.html")),
     ("close-up.html", include_str!("../templates/close-up.html")),

@@ -142,6 +142,15 @@ fn grouped(number: f64) -> String {
     out
 }
 
+/// Evidence as people read it.
+pub(crate) fn evidence(evidence: f64) -> String {
+    if evidence < 1e6 {
+        format!("{evidence:.1}")
+    } else {
+        format!("{evidence:.1e}")
+    }
+}
+
 /// `1 trial`, `2 trials`.
 pub(crate) fn counted(count: u64, what: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
@@ -174,14 +183,20 @@ mod tests {
 
     #[test]
     fn markup_is_text() {
-        assert_eq!(escape("</b a='\"'>&"), "&lt;/b a=&#x27;&quot;&#x27;&gt;&amp;");
+        assert_eq!(
+            escape("</b a='\"'>&"),
+            "&lt;/b a=&#x27;&quot;&#x27;&gt;&amp;"
+        );
         assert_eq!(with_code("the `<a>` one"), "the <code>&lt;a&gt;</code> one");
         assert_eq!(with_code("no `pair"), "no `pair");
     }
 
     #[test]
     fn lines_are_broken_at_blanks() {
-        assert_eq!(wrap("lock of the stopper", 8), ["lock of", "the", "stopper"]);
+        assert_eq!(
+            wrap("lock of the stopper", 8),
+            ["lock of", "the", "stopper"]
+        );
         assert_eq!(wrap("abcdefghij", 6), ["abc..."]);
         assert!(wrap("", 6).is_empty());
     }

@@ -38,23 +38,48 @@ fn what_changed_stands_first_and_every_square_says_what_it_is() {
         .flat_map(|run| {
             [
                 Row::new("stable/load/eight/all", &night(run, 4, 0), quiet, false),
-                Row::new("control/load/eight/all", &night(run, 4, 4), Some(Change::StillFailing), true),
-                Row::new("flaky/load/eight/all", &night(run, 4, run % 2), Some(Change::Flake), false),
+                Row::new(
+                    "control/load/eight/all",
+                    &night(run, 4, 4),
+                    Some(Change::StillFailing),
+                    true,
+                ),
+                Row::new(
+                    "flaky/load/eight/all",
+                    &night(run, 4, run % 2),
+                    Some(Change::Flake),
+                    false,
+                ),
             ]
         })
         .collect();
     for run in 0..10 {
-        let (failed, change) = if run == 9 { (3, Change::Regression) } else { (0, Change::Unchanged) };
-        rows.push(Row::new("next/load/eight/all", &night(run, 4, failed), Some(change), false));
+        let (failed, change) = if run == 9 {
+            (3, Change::Regression)
+        } else {
+            (0, Change::Unchanged)
+        };
+        rows.push(Row::new(
+            "next/load/eight/all",
+            &night(run, 4, failed),
+            Some(change),
+            false,
+        ));
     }
     let html = history::page(&rows, "2026-01-11T06:00:00Z").unwrap();
     keep("history.html", &html);
     check(&html);
     at(&html, "1 regression");
     assert!(at(&html, "#cell-next_2fload") < at(&html, "#cell-flaky_2fload"));
-    at(&html, "<a class=\"bad strong\" href=\"2026-0009-night/report.html\"");
+    at(
+        &html,
+        "<a class=\"bad strong\" href=\"2026-0009-night/report.html\"",
+    );
     let control = &html[at(&html, "<tr id=\"cell-control")..];
-    assert!(control[..control.find("</tr>").unwrap()].contains("class=\"good\""), "a control has to fail");
+    assert!(
+        control[..control.find("</tr>").unwrap()].contains("class=\"good\""),
+        "a control has to fail"
+    );
     let stable = &html[at(&html, "<tr id=\"cell-stable")..];
     assert!(!stable[..stable.find("</tr>").unwrap()].contains("strong"));
 }
@@ -83,13 +108,24 @@ fn a_long_history_makes_a_page_of_bounded_size() {
     let rows: Vec<Row> = nights
         .iter()
         .flat_map(|night| {
-            (0..50).map(move |cell| Row::new(&format!("k{cell}/load/eight/all"), night, Some(Change::Flake), false))
+            (0..50).map(move |cell| {
+                Row::new(
+                    &format!("k{cell}/load/eight/all"),
+                    night,
+                    Some(Change::Flake),
+                    false,
+                )
+            })
         })
         .collect();
     let trials: u32 = rows.iter().map(|row| row.trials).sum();
     assert_eq!(trials, 100_000);
     let html = history::page(&rows, "now").unwrap();
-    println!("100 000 trials: {:?}, {} bytes", begin.elapsed(), html.len());
+    println!(
+        "100 000 trials: {:?}, {} bytes",
+        begin.elapsed(),
+        html.len()
+    );
     check(&html);
     assert!(html.len() < 2_000_000, "{} bytes", html.len());
     at(&html, &format!("{} older runs", 250 - NIGHTS_MAX));

@@ -6,7 +6,9 @@ use kverdict_core::compare::failure::Failure;
 use kverdict_core::history::change::{Change, Judged};
 use kverdict_core::night::Conclusion;
 use kverdict_core::night::cell::CellId;
-use kverdict_core::night::report::{Budget, CellReport, Hit, KnownReport, NewSignature, NightReport};
+use kverdict_core::night::report::{
+    Budget, CellReport, Hit, KnownReport, NewSignature, NightReport,
+};
 use kverdict_core::record::TrialRecord;
 use kverdict_core::report::trial_line;
 use kverdict_core::statistics;
@@ -24,7 +26,9 @@ fn cell(kernel: &str) -> CellId {
 fn night(run: &Recorded) -> NightReport {
     let of = |arm: &str, kernel: &str, control: bool, change: Change| {
         let mine = run.records.iter().filter(|record| record.arm == arm);
-        let lines: Vec<_> = mine.map(|record| trial_line(&run.campaign, record)).collect();
+        let lines: Vec<_> = mine
+            .map(|record| trial_line(&run.campaign, record))
+            .collect();
         CellReport {
             cell: cell(kernel),
             control,
@@ -39,7 +43,11 @@ fn night(run: &Recorded) -> NightReport {
                 needed: 200.0,
             },
             failures: match arm {
-                "unfixed" => vec![(Failure::Target, 3, Some("https://issues.example/7".to_owned()))],
+                "unfixed" => vec![(
+                    Failure::Target,
+                    3,
+                    Some("https://issues.example/7".to_owned()),
+                )],
                 _ => Vec::new(),
             },
             trials: lines,
@@ -105,7 +113,10 @@ fn a_night_says_what_changed_and_shows_it() {
     .map(|text| at(&html, text));
     assert!(places.is_sorted(), "{places:?}");
     at(&html, "href=\"https://issues.example/7\"");
-    assert!(!html.contains("href=\"javascript"), "only the web is linked");
+    assert!(
+        !html.contains("href=\"javascript"),
+        "only the web is linked"
+    );
     assert!(!html.contains("id=\"cell-stable"), "nothing new is no news");
 }
 

@@ -3,6 +3,10 @@
 mod support;
 
 use kverdict_core::assessment::{self, Enough};
+use kverdict_core::bisect::observation::{Observation, Reading as Step};
+use kverdict_core::bisect::range::{Candidate, Direction, Range};
+use kverdict_core::bisect::report as bisect_report;
+use kverdict_core::bisect::search::Policy;
 use kverdict_core::compare::report::{self as compare_report, Known};
 use kverdict_core::compare::{Comparison, Demands, Side};
 use kverdict_core::holder::HolderCounts;
@@ -121,7 +125,10 @@ fn names_that_are_hostile_make_no_markup_and_no_path() {
     assert!(!html.contains("<b id"));
     let links = html.split("href=\"").skip(1);
     for link in links.filter_map(|part| part.split('"').next()) {
-        assert!(!link.contains("/../"), "{link} leads out of the run's folder");
+        assert!(
+            !link.contains("/../"),
+            "{link} leads out of the run's folder"
+        );
     }
 }
 
@@ -138,13 +145,19 @@ fn a_flood_on_the_console_does_not_flood_the_page() {
     }
     let html = run.html();
     check(&html);
-    assert!(html.len() < plain + 3 * EXCERPT_BYTES_MAX, "{} bytes", html.len());
+    assert!(
+        html.len() < plain + 3 * EXCERPT_BYTES_MAX,
+        "{} bytes",
+        html.len()
+    );
     at(&html, "bytes in this line)");
 }
 
 #[test]
 fn an_excerpt_has_what_decided_and_says_what_it_leaves_out() {
-    let console: String = (1..=1000).map(|number| format!("line {number}\r\n")).collect();
+    let console: String = (1..=1000)
+        .map(|number| format!("line {number}\r\n"))
+        .collect();
     let decisive = |line| Decisive {
         line,
         why: "it says so".to_owned(),
@@ -165,7 +178,11 @@ fn an_excerpt_has_what_decided_and_says_what_it_leaves_out() {
         .collect();
     assert_eq!(marked, ["line 500", "line 530"]);
     assert!(excerpt.has(460) && !excerpt.has(459));
-    assert!(excerpt.note.contains("111 of 1000 lines"), "{}", excerpt.note);
+    assert!(
+        excerpt.note.contains("111 of 1000 lines"),
+        "{}",
+        excerpt.note
+    );
     // Places that are not in the console decide nothing; its end is shown.
     let end = Excerpt::new("t", console.as_bytes(), &[decisive(5000)]);
     assert!(end.has(1000) && end.links[0].why == "the last line");
@@ -208,7 +225,10 @@ fn a_cycle_of_many_is_drawn_and_one_who_waits_alone_is_not() {
     let html = run.html();
     keep("cycle-of-four.html", &html);
     check(&html);
-    at(&html, "CPU 3 waits for lock of 0; CPU 0 has to end that, as no other CPU can be the one");
+    at(
+        &html,
+        "CPU 3 waits for lock of 0; CPU 0 has to end that, as no other CPU can be the one",
+    );
     for record in &mut run.records {
         record.outside.graph.cycle = None;
     }
@@ -291,4 +311,40 @@ fn trials_of_one_kernel_have_a_page() {
     check(&html);
     at(&html, "No bug shown");
     assert!(!html.contains("id=\"evidence\""));
+}
+
+#[test]
+fn a_bisection_has_a_page() {
+    let run = Recorded::verified();
+    let candidates = (0..4_usize)
+        .map(|index| Candidate {
+            label: format!("commit <{index}>"),
+            parents: index.checked_sub(1).into_iter().collect(),
+            weight: 1.0,
+            build_minutes: 0.0,
+        })
+        .collect();
+    let range = Range::list(Direction::Broke, candidates).unwrap();
+    let step = |candidate, lockups| Observation {
+        candidate,
+        reading: Step::Counted {
+            lockups,
+            exposed_minutes: 1.0,
+        },
+        minutes: 1.5,
+    };
+    let steps = [step(3, 1), step(0, 0), step(2, 1)];
+    let environment = run.environment.clone();
+    let report = bisect_report::report("recorded", &range, &Policy::default(), environment, &steps);
+    let html = run.page(|material| kverdict_page::run::bisect(&report, material).unwrap());
+    check(&html);
+    for text in [
+        "Not finished",
+        "id=\"suspects\"",
+        "id=\"path\"",
+        "commit &lt;2&gt;",
+        "locked up after 1.00 min",
+    ] {
+        at(&html, text);
+    }
 }

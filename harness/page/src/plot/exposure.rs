@@ -34,12 +34,7 @@ pub(crate) fn draw(courses: &[Course], axes: &Axes, width: Width) -> Result<Stri
     })
 }
 
-fn plot(
-    area: &Area<'_>,
-    courses: &[Course],
-    axes: &Axes,
-    width: Width,
-) -> Result<(), DrawError> {
+fn plot(area: &Area<'_>, courses: &[Course], axes: &Axes, width: Width) -> Result<(), DrawError> {
     let points = || courses.iter().flat_map(|course| &course.points);
     let right = end_of_axis(points().map(|point| point.0).fold(0.0, f64::max));
     let top = points()

@@ -11,6 +11,8 @@ use crate::text;
 
 /// Pixels of a row.
 const ROW: u32 = 40;
+/// Pixels of a letter, at most.
+const LETTER: u32 = 8;
 
 /// A rate and whose it is.
 #[derive(Debug, Clone)]
@@ -34,7 +36,10 @@ pub(crate) fn draw(rows: &[Row], x_label: &str, width: Width) -> Result<String, 
 fn plot(area: &Area<'_>, rows: &[Row], x_label: &str, width: Width) -> Result<(), DrawError> {
     let most = rows.iter().map(|row| row.rate.high).fold(0.0, f64::max);
     let count = i32::try_from(rows.len()).unwrap_or(i32::MAX);
-    let letters = width.pick(18, 11);
+    let letters = width.pick(30, 14);
+    let longest = rows.iter().map(|row| row.name.chars().count()).max();
+    let names = longest.unwrap_or(0).min(letters) as u32 * LETTER + 14;
+    let end = end_of_axis(most);
     let name = |value: &SegmentValue<i32>| match value {
         // The first row is at the top.
         SegmentValue::CenterOf(index) | SegmentValue::Exact(index) => rows
@@ -46,8 +51,9 @@ fn plot(area: &Area<'_>, rows: &[Row], x_label: &str, width: Width) -> Result<()
         .margin(4)
         .margin_right(18)
         .x_label_area_size(X_LABELS)
-        .y_label_area_size(width.pick(140, 92))
-        .build_cartesian_2d(0.0..end_of_axis(most), (0..count - 1).into_segmented())?;
+        .y_label_area_size(names)
+        // A bit more, so that a dot at 0 is whole and touches no name.
+        .build_cartesian_2d(-0.02 * end..end, (0..count - 1).into_segmented())?;
     chart
         .configure_mesh()
         .axis_style(line(Ink::Faint, 1))

@@ -37,9 +37,7 @@ fn sheet(
 }
 
 fn words(ink: Ink) -> TextStyle<'static> {
-    ("system-ui", FONT)
-        .into_font()
-        .color(&ink.color())
+    ("system-ui", FONT).into_font().color(&ink.color())
 }
 
 fn line(ink: Ink, width: u32) -> ShapeStyle {

@@ -30,7 +30,10 @@ fn plot(
     let most = rates.iter().map(|(_, rate)| rate.high).fold(0.0, f64::max);
     let day = |x: &f64| {
         let night = days.get(x.round().max(0.0) as usize);
-        night.filter(|_| (x - x.round()).abs() < 0.01).cloned().unwrap_or_default()
+        night
+            .filter(|_| (x - x.round()).abs() < 0.01)
+            .cloned()
+            .unwrap_or_default()
     };
     let mut chart = ChartBuilder::on(area)
         .margin(6)

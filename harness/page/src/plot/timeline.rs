@@ -49,7 +49,11 @@ fn plot(area: &Area<'_>, timeline: &Timeline, width: Width) -> Result<(), DrawEr
     for (index, (cpu, spans)) in timeline.rows.iter().enumerate() {
         let middle = rows - index as f64;
         let (_, y) = chart.backend_coord(&(seconds(timeline.from_ms), middle));
-        area.draw(&Text::new(format!("CPU {cpu}"), (NAMES as i32 - 4, y), name.clone()))?;
+        area.draw(&Text::new(
+            format!("CPU {cpu}"),
+            (NAMES as i32 - 4, y),
+            name.clone(),
+        ))?;
         let strip = spans.iter().map(|span| {
             let corners = [
                 (seconds(span.from_ms), middle + 0.4),

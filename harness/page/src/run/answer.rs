@@ -193,7 +193,10 @@ impl Answer {
 fn about(signature: &str) -> String {
     let known = SIGNATURES.iter().find(|one| one.name == signature);
     known.map_or(String::new(), |one| {
-        format!("That is: {}. ", crate::text::wrap(one.about, usize::MAX).join(" "))
+        format!(
+            "That is: {}. ",
+            crate::text::wrap(one.about, usize::MAX).join(" ")
+        )
     })
 }
 

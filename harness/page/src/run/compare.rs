@@ -6,6 +6,7 @@ use kverdict_core::compare::report::{CompareReport, name_of};
 
 use super::Tone;
 use super::table::{Cell, Table};
+use crate::text::evidence;
 
 /// A side's name for people.
 pub(super) fn letter(index: usize) -> String {
@@ -60,8 +61,8 @@ fn pairs(pairs: &[Pair]) -> Table {
                     names.0,
                     over(1)
                 )),
-                Cell::number(plain(row.evidence)),
-                Cell::number(plain(1.0 / row.error)),
+                Cell::number(evidence(row.evidence)),
+                Cell::number(evidence(1.0 / row.error)),
             ]
         }));
     }
@@ -76,27 +77,25 @@ fn tone(judgement: Judgement) -> Option<Tone> {
     }
 }
 
-/// Evidence as people read it.
-fn plain(evidence: f64) -> String {
-    if evidence < 1e6 {
-        format!("{evidence:.1}")
-    } else {
-        format!("{evidence:.1e}")
-    }
-}
-
 fn differences(id: &str, title: &str, found: &[Difference], sides: usize) -> Option<Table> {
     if found.is_empty() {
         return None;
     }
     let mut table = Table::new(id, title, "Whatever differs may be why the kernels do.");
     table.head.push(Cell::plain("what"));
-    table.head.extend((0..sides).map(|index| Cell::plain(letter(index))));
+    table
+        .head
+        .extend((0..sides).map(|index| Cell::plain(letter(index))));
     table.rows = found
         .iter()
         .map(|difference| {
             let mut row = vec![Cell::noted(&difference.what, &difference.about)];
-            row.extend(difference.values.iter().map(|value| Cell::plain(value.as_deref().unwrap_or("-"))));
+            row.extend(
+                difference
+                    .values
+                    .iter()
+                    .map(|value| Cell::plain(value.as_deref().unwrap_or("-"))),
+            );
             row
         })
         .collect();

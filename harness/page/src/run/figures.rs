@@ -36,7 +36,10 @@ pub(super) fn survival(sides: &[Side], material: &Material<'_>) -> Result<Option
             ));
         }
         let count = counted(all.len() as u64, "trial");
-        legend.push(Key::new(ink, format!("{}: {count}, {failed} locked up", side.name)));
+        legend.push(Key::new(
+            ink,
+            format!("{}: {count}, {failed} locked up", side.name),
+        ));
         curves.push((ink, curve));
     }
     if curves.is_empty() {

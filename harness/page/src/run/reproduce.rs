@@ -36,7 +36,10 @@ pub(super) fn commands(material: &Material<'_>, evidence: Option<&CloseUp>) -> V
         let build = record.map_or("", |record| record.build.as_str());
         let path = |rest: String| quoted(&format!("results/{run}/{rest}"));
         commands.push(Command {
-            what: format!("read again what was seen of the vCPUs in trial {}", evidence.id),
+            what: format!(
+                "read again what was seen of the vCPUs in trial {}",
+                evidence.id
+            ),
             line: format!(
                 "kverdict diagnose --recorded {} --symbols {}",
                 path(format!("trials/{}/vcpus.jsonl", evidence.id)),

@@ -103,7 +103,11 @@ impl Side {
              both sides of the race in flight for the same two CPUs.",
         );
         table.head.push(Cell::plain(""));
-        table.head.extend(sides.iter().map(|side| Cell::noted(&side.name, &side.about)));
+        table.head.extend(
+            sides
+                .iter()
+                .map(|side| Cell::noted(&side.name, &side.about)),
+        );
         let optional = |value: Option<f64>, digits: usize| {
             value.map_or("-".to_owned(), |value| format!("{value:.digits$}"))
         };

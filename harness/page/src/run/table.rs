@@ -206,7 +206,10 @@ fn reading(reading: &Reading) -> (String, Option<Tone>) {
         Reading::Counted {
             lockups: 0,
             exposed_minutes,
-        } => (format!("survived {exposed_minutes:.2} min"), Some(Tone::Good)),
+        } => (
+            format!("survived {exposed_minutes:.2} min"),
+            Some(Tone::Good),
+        ),
         Reading::Counted {
             exposed_minutes, ..
         } => (

@@ -35,7 +35,12 @@ impl Recorded {
         let records: Vec<TrialRecord> = lines(&dir.join("trials.jsonl"));
         let leftovers = records
             .iter()
-            .map(|record| (record.id.clone(), left(&dir.join("trials").join(&record.id))))
+            .map(|record| {
+                (
+                    record.id.clone(),
+                    left(&dir.join("trials").join(&record.id)),
+                )
+            })
             .collect();
         Self {
             campaign: serde_json::from_value(manifest["campaign"].clone()).unwrap(),
@@ -122,7 +127,10 @@ pub fn check(html: &str) {
     for tag in tags(html) {
         check_tag(tag);
     }
-    assert!(!html.contains("@import") && !html.contains("url("), "the style sheet loads something");
+    assert!(
+        !html.contains("@import") && !html.contains("url("),
+        "the style sheet loads something"
+    );
     let hidden = |c: &char| c.is_control() && !"\n\t".contains(*c);
     assert_eq!(html.chars().find(hidden), None, "a control character");
     let ids: Vec<&str> = values(html, " id=\"");
@@ -131,20 +139,31 @@ pub fn check(html: &str) {
     for link in values(html, "href=\"") {
         match link.strip_prefix('#') {
             Some(target) => assert!(unique.contains(target), "#{target} leads nowhere"),
-            None => assert!(!link.contains(':') || link.starts_with("https://"), "{link}"),
+            None => assert!(
+                !link.contains(':') || link.starts_with("https://"),
+                "{link}"
+            ),
         }
     }
-    for open in ["svg", "table", "details", "figure", "div", "li", "tr", "td", "section"] {
+    for open in [
+        "svg", "table", "details", "figure", "div", "li", "tr", "td", "section",
+    ] {
         let count = |text: &str| html.matches(text).count();
         let opened = count(&format!("<{open} ")) + count(&format!("<{open}>"));
-        assert_eq!(opened, count(&format!("</{open}>")), "<{open}> is not closed");
+        assert_eq!(
+            opened,
+            count(&format!("</{open}>")),
+            "<{open}> is not closed"
+        );
     }
 }
 
 /// What stands between angle brackets.
 fn tags(html: &str) -> Vec<&str> {
     let parts = html.split('<').skip(1);
-    parts.map(|part| part.split('>').next().unwrap_or_default()).collect()
+    parts
+        .map(|part| part.split('>').next().unwrap_or_default())
+        .collect()
 }
 
 /// Only elements and attributes that load and run nothing.
@@ -158,12 +177,18 @@ fn check_tag(tag: &str) {
     let outside: String = values.by_ref().step_by(2).collect();
     let mut words = outside.split_whitespace();
     let name = words.next().unwrap_or_default().trim_matches('/');
-    assert!(ELEMENTS.split_whitespace().any(|one| one == name), "<{tag}>");
+    assert!(
+        ELEMENTS.split_whitespace().any(|one| one == name),
+        "<{tag}>"
+    );
     for word in words {
         let word = word.trim_matches('/').trim_end_matches('=');
         let parts = word.split('=').filter(|part| !part.is_empty());
         for attribute in parts {
-            assert!(ATTRIBUTES.split_whitespace().any(|one| one == attribute), "{attribute} in <{tag}>");
+            assert!(
+                ATTRIBUTES.split_whitespace().any(|one| one == attribute),
+                "{attribute} in <{tag}>"
+            );
         }
     }
 }
@@ -176,5 +201,6 @@ fn values<'a>(html: &'a str, before: &str) -> Vec<&'a str> {
 
 /// Where a text stands; it has to be there.
 pub fn at(html: &str, text: &str) -> usize {
-    html.find(text).unwrap_or_else(|| panic!("`{text}` is not in the page"))
+    html.find(text)
+        .unwrap_or_else(|| panic!("`{text}` is not in the page"))
 }
