@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kverdict_core::campaign::Campaign;
+use kverdict_core::campaign::{Campaign, Role};
 use kverdict_core::record::{Standing, TrialRecord};
 use serde::Serialize;
 
@@ -113,9 +113,18 @@ pub fn close_ups<'a>(campaign: &Campaign, records: &[&'a TrialRecord]) -> Vec<&'
             (*before, standing, record)
         })
         .collect();
-    ranked.sort_by_key(|(before, standing, record)| (*before, *standing, record.number));
+    ranked.sort_by_key(|(before, standing, record)| {
+        let control = is_control(campaign, record);
+        (*before, *standing, control, record.number)
+    });
     let records = ranked.into_iter().map(|(_, _, record)| record);
     records.take(CLOSE_UPS_MAX).collect()
+}
+
+/// A control that locks up does what it is there for: what others do tells more.
+fn is_control(campaign: &Campaign, record: &TrialRecord) -> bool {
+    let arm = campaign.arms.get(&record.arm);
+    arm.is_some_and(|arm| arm.role == Role::Control)
 }
 
 fn went_wrong(standing: Standing) -> bool {

@@ -11,15 +11,17 @@ use serde::Serialize;
 use crate::figure::Figure;
 use crate::plot::nights;
 use crate::run::{Answer, Tone};
-use crate::text::counted;
+use crate::text::{counted, cut};
 use crate::{Error, anchor, template};
 
 /// Nights, the newest ones, that the page shows.
-pub const NIGHTS_MAX: usize = 60;
+pub const NIGHTS_MAX: usize = 45;
 /// Cells that it shows: those that changed or failed last come first.
-pub const CELLS_MAX: usize = 300;
+pub const CELLS_MAX: usize = 150;
 /// Cells whose rates are drawn.
 const PLOTS_MAX: usize = 16;
+/// Letters that a square says when it is pointed at.
+const ABOUT_MAX: usize = 200;
 
 /// One night (or run) of one cell, its trials added up.
 #[derive(Debug, Clone, PartialEq)]
@@ -393,12 +395,9 @@ fn about(row: &Row) -> String {
         true => String::new(),
         false => format!(" ({})", row.failures.join("; ")),
     };
-    format!(
-        "{}, {}: {change}{}{failures}",
-        row.run,
-        row.kernel,
-        counts(row)
-    )
+    let counts = counts(row);
+    let about = format!("{}, {}: {change}{counts}{failures}", row.run, row.kernel);
+    cut(&about, ABOUT_MAX)
 }
 
 /// Month and day of a time stamp.

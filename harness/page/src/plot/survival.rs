@@ -8,6 +8,8 @@ use crate::Error;
 use crate::figure::Width;
 use crate::ink::Ink;
 
+/// Pixels.
+const HEIGHT: u32 = 290;
 /// Height of a censoring mark, as part of the axis.
 const MARK: f64 = 0.028;
 /// Below so many minutes an axis counts seconds.
@@ -15,9 +17,7 @@ const SECONDS_BELOW: f64 = 5.0;
 
 /// One staircase for each curve.
 pub(crate) fn draw(curves: &[(Ink, Curve)], width: Width) -> Result<String, Error> {
-    sheet(width.pixels(), width.pick(300, 260), |area| {
-        plot(area, curves, width)
-    })
+    sheet(width.pixels(), HEIGHT, |area| plot(area, curves, width))
 }
 
 fn plot(area: &super::Area<'_>, curves: &[(Ink, Curve)], width: Width) -> Result<(), DrawError> {
@@ -47,19 +47,38 @@ fn plot(area: &super::Area<'_>, curves: &[(Ink, Curve)], width: Width) -> Result
         .y_label_formatter(&|y| format!("{:.0}%", y * 100.0))
         .x_desc(format!("{name} under load"))
         .draw()?;
+    let pixel = (
+        longest * unit / f64::from(width.pixels()),
+        1.0 / f64::from(HEIGHT),
+    );
+    let place = |point: &Point| (point.minutes * unit, point.alive);
     for (ink, curve) in curves {
-        let stairs = stairs(curve).into_iter();
-        chart.draw_series(LineSeries::new(
-            stairs.map(|point| (point.minutes * unit, point.alive)),
-            line(*ink, 3),
-        ))?;
-        for left in &curve.censored {
-            let at = left.minutes * unit;
-            let tick = vec![(at, left.alive - MARK), (at, left.alive + MARK)];
+        let corners = thinned(stairs(curve).iter().map(place), pixel);
+        chart.draw_series(LineSeries::new(corners, line(*ink, 3)))?;
+        for (x, alive) in thinned(curve.censored.iter().map(place), pixel) {
+            let tick = vec![(x, alive - MARK), (x, alive + MARK)];
             chart.draw_series([PathElement::new(tick, line(*ink, 2))])?;
         }
     }
     Ok(())
+}
+
+/// Points without those that fall on the pixel of the one before, but for the last: thousands of trials make
+/// no larger a drawing than a few hundred.
+fn thinned(points: impl Iterator<Item = (f64, f64)>, pixel: (f64, f64)) -> Vec<(f64, f64)> {
+    let mut kept: Vec<(f64, f64)> = Vec::new();
+    let mut skipped = None;
+    for point in points {
+        let near = kept.last().is_some_and(|last| {
+            (point.0 - last.0).abs() < pixel.0 && (point.1 - last.1).abs() < pixel.1
+        });
+        skipped = near.then_some(point);
+        if !near {
+            kept.push(point);
+        }
+    }
+    kept.extend(skipped);
+    kept
 }
 
 /// The corners of a staircase.
@@ -74,4 +93,32 @@ fn stairs(curve: &Curve) -> Vec<Point> {
     }
     points.push(at(curve.minutes, alive));
     points
+}
+
+#[cfg(test)]
+mod tests {
+    use kverdict_core::statistics::survival::{Watched, survival};
+
+    use super::*;
+
+    #[test]
+    fn thousands_of_trials_make_no_large_drawing() {
+        let watched: Vec<Watched> = (0..20_000)
+            .map(|number| Watched {
+                minutes: 1.0 + f64::from(number % 997) / 997.0,
+                failed: number % 3 == 0,
+            })
+            .collect();
+        let svg = draw(&[(Ink::First, survival(&watched))], Width::Wide).unwrap();
+        assert!(svg.len() < 150_000, "{} bytes", svg.len());
+        assert!(svg.matches("<polyline").count() > 100, "marks are there");
+    }
+
+    #[test]
+    fn the_first_and_the_last_point_stay() {
+        let points = (0..100).map(|number| (f64::from(number) / 100.0, 1.0));
+        let kept = thinned(points, (0.5, 0.5));
+        assert_eq!(kept, [(0.0, 1.0), (0.5, 1.0), (0.99, 1.0)]);
+        assert!(thinned(std::iter::empty(), (0.5, 0.5)).is_empty());
+    }
 }
