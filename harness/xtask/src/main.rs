@@ -72,14 +72,16 @@ fn test(sh: &Shell, install_deps: bool, quick: bool) -> Result<()> {
     Ok(())
 }
 
-/// What only tests need: they make rpms with the real tool, and read exports with programs in Python.
+/// What only tests need: they make rpms with the real tool, read exports with programs in Python, and
+/// pages with a browser.
 fn install_for_tests(sh: &Shell) -> Result<()> {
-    for (check, package) in [
-        (&["rpmbuild"][..], "rpm"),
+    for (program, arguments, package) in [
+        ("rpmbuild", &[][..], "rpm"),
         // Debian's Python has venv without this package, and cannot make one.
-        (&["python3", "-m", "ensurepip"], "python3-venv"),
+        ("python3", &["-m", "ensurepip"], "python3-venv"),
+        ("chromium", &[], "chromium"),
     ] {
-        let check = cmd!(sh, "{check...} --version");
+        let check = cmd!(sh, "{program} {arguments...} --version");
         if check.quiet().ignore_stdout().ignore_stderr().run().is_err() {
             install(sh, package)?;
         }
