@@ -11,6 +11,7 @@ pub mod database;
 pub mod prune;
 pub mod rebuild;
 pub mod recorded;
+mod rows;
 mod schema;
 
 use std::collections::BTreeMap;
