@@ -1,7 +1,7 @@
 //! The history: made of nights' folders by the real program, and asked by it.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -292,6 +292,11 @@ fn what_is_missing_or_damaged_is_said_with_its_cure() {
 fn making_it_again_gives_the_same() {
     let results = Results::ten_nights();
     results.rebuild();
+    let mode = fs::metadata(results.path("history.sqlite"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o444, 0o444, "results are shared");
     let first = results.says(0, &["history", "--json"]);
     results.rebuild();
     assert_eq!(results.says(0, &["history", "--json"]), first);

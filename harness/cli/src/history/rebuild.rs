@@ -1,6 +1,7 @@
 //! Making the history again of all runs' records.
 
-use std::fs::File;
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -37,6 +38,8 @@ pub fn rebuild(results: &Path) -> Result<Rebuilt> {
     lock.lock().context("cannot lock the history")?;
     let temporary = tempfile::Builder::new()
         .prefix(".history-")
+        // Readable by others, as far as the umask allows: results are shared.
+        .permissions(fs::Permissions::from_mode(0o644))
         .tempfile_in(results)
         .with_context(|| format!("cannot write into {}", results.display()))?
         .into_temp_path();
@@ -49,7 +52,7 @@ pub fn rebuild(results: &Path) -> Result<Rebuilt> {
         // They belong to the old one.
         for old in layout::beside_history(results) {
             if old.exists() {
-                std::fs::remove_file(old)?;
+                fs::remove_file(old)?;
             }
         }
         temporary.persist(&path).map_err(|error| error.error)
