@@ -25,6 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Database {
     path: PathBuf,
     connection: Connection,
+    /// Held as long as this is open.
     _lock: Option<File>,
 }
 
@@ -70,8 +71,17 @@ impl Database {
     /// When it is damaged, of a newer kverdict, or the folder cannot be written.
     pub fn open(results: &Path) -> Result<Self> {
         let lock = lock_file(results)?;
-        lock.lock_shared().context("cannot lock the history")?;
-        Self::at(layout::history(results), Some(lock))
+        let cannot = "cannot lock the history";
+        lock.lock_shared().context(cannot)?;
+        let mut database = Self::at(layout::history(results))?;
+        if database.is_behind()? {
+            // Tables are made by one program at a time; who waited finds them made.
+            lock.lock().context(cannot)?;
+            database.prepare()?;
+            lock.lock_shared().context(cannot)?;
+        }
+        database._lock = Some(lock);
+        Ok(database)
     }
 
     /// Opens the history of a folder of results to ask it.
@@ -95,30 +105,52 @@ impl Database {
     /// # Errors
     /// When it cannot be written.
     pub(super) fn unknown(path: PathBuf) -> Result<Self> {
-        let database = Self::at(path, None)?;
+        let mut database = Self::at(path)?;
+        database.prepare()?;
         // A crash leaves a temporary file and nothing else.
         database.pragma("synchronous", "OFF")?;
         database.pragma("journal_mode", "MEMORY")?;
         Ok(database)
     }
 
-    fn at(path: PathBuf, lock: Option<File>) -> Result<Self> {
+    /// Makes it one that others may know.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(super) fn settle(self) -> Result<()> {
+        self.pragma("journal_mode", "WAL")
+    }
+
+    fn at(path: PathBuf) -> Result<Self> {
         let connection = Connection::open_with_flags(&path, OpenFlags::default())
             .map_err(|error| explain(&path, error))?;
-        let mut database = Self {
+        let database = Self {
             path,
             connection,
-            _lock: lock,
+            _lock: None,
         };
         database
             .connection
             .busy_timeout(PATIENCE)
             .map_err(|error| database.explain(error))?;
-        // Readers do not wait for writers then; what is lost with the machine's power is in the records.
-        database.pragma("journal_mode", "WAL")?;
+        // What is lost with the machine's power is in the records.
         database.pragma("synchronous", "NORMAL")?;
-        database.migrate()?;
         Ok(database)
+    }
+
+    /// Whether its tables are not those of this version.
+    fn is_behind(&self) -> Result<bool> {
+        match MIGRATIONS.pending_migrations(&self.connection) {
+            Ok(steps) => Ok(steps != 0),
+            Err(MigrationError::RusqliteError { err, .. }) => Err(self.explain(err)),
+            Err(error) => Err(anyhow!("cannot read {}: {error}", self.path.display())),
+        }
+    }
+
+    fn prepare(&mut self) -> Result<()> {
+        // Readers do not wait for writers then.
+        self.pragma("journal_mode", "WAL")?;
+        self.migrate()
     }
 
     fn pragma(&self, name: &str, value: &str) -> Result<()> {
@@ -184,8 +216,7 @@ impl Database {
     /// # Errors
     /// When the database is damaged.
     pub fn run(&self, name: &str) -> Result<Option<Run>> {
-        let sql =
-            "SELECT name, kind, series, started, alpha, reach, cells FROM run WHERE name = ?1";
+        let sql = format!("SELECT {RUN} FROM run WHERE name = ?1");
         let ask = || -> rusqlite::Result<Option<Run>> {
             let mut statement = self.connection.prepare(&sql)?;
             let mut rows = statement.query_map([name], run_of)?;

@@ -45,7 +45,7 @@ pub fn rebuild(results: &Path) -> Result<Rebuilt> {
         .into_temp_path();
     let mut database = Database::unknown(temporary.to_path_buf())?;
     let rebuilt = fill(&mut database, &runs)?;
-    drop(database);
+    database.settle()?;
     let path = layout::history(results);
     let replace = || -> std::io::Result<()> {
         File::open(&temporary)?.sync_all()?;
