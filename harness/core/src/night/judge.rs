@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::NightTrial;
+use super::conclusion::{conclude, remarks};
 use super::config::NightSpec;
+use super::filed::{known_report, valid_issue};
 use super::known::KnownIssue;
 use super::plan::Cell;
-use super::report::{
-    Budget, CellReport, Hit, KnownReport, NewSignature, NightReport, SCHEMA_VERSION,
-};
+use super::report::{Budget, CellReport, NightReport, SCHEMA_VERSION};
 use super::schedule::{self, Next};
-use super::{Conclusion, NightTrial};
 use crate::arming::Arming;
 use crate::compare::failure::{Failure, Told};
 use crate::history::change::{self, Change, Demands, Judged};
@@ -71,7 +71,7 @@ impl Night<'_> {
         }
     }
 
-    fn past_of(&self, cell: &Cell) -> &[CellNight] {
+    pub(super) fn past_of(&self, cell: &Cell) -> &[CellNight] {
         self.past
             .get(&cell.id.to_string())
             .map_or(&[], Vec::as_slice)
@@ -261,7 +261,7 @@ pub fn judge(
         .iter()
         .map(|standpoint| cell_report(night, standpoint))
         .collect();
-    let (conclusion, mut reasons) = conclude(&cells, unproven(night, &standpoints));
+    let (conclusion, mut reasons) = conclude(night, &standpoints, &cells);
     reasons.extend(remarks(&cells, &budget));
     if is_host_in_trouble(trials) {
         reasons.push(
@@ -308,231 +308,6 @@ fn cell_report(night: &Night<'_>, standpoint: &Standpoint<'_>) -> CellReport {
         meetings: meetings.reduce(|one, other| one + other),
         untestable: standpoint.untestable.clone(),
     }
-}
-
-fn valid_issue<'a>(
-    night: &Night<'a>,
-    cell: &Cell,
-    failure: &Failure,
-    trials: &[&PastTrial],
-) -> Option<&'a KnownIssue> {
-    issues(night, cell, failure, trials).find(|issue| issue.holds_at(night.started))
-}
-
-/// Issues that a failure may be, valid or not. A control fails as it should.
-fn issues<'a>(
-    night: &Night<'a>,
-    cell: &Cell,
-    failure: &Failure,
-    trials: &[&PastTrial],
-) -> impl Iterator<Item = &'a KnownIssue> {
-    let is_wanted = cell.control && *failure == Failure::Target;
-    let titles = || trials.iter().map(|trial| trial.title.as_str());
-    night
-        .known
-        .iter()
-        .filter(move |issue| !is_wanted && issue.is(&cell.id, failure, titles()))
-}
-
-fn known_report(night: &Night<'_>, standpoints: &[Standpoint<'_>]) -> KnownReport {
-    let mut report = KnownReport::default();
-    for standpoint in standpoints {
-        let cell = standpoint.cell;
-        for (failure, trials) in standpoint.failures() {
-            let count = u32::try_from(trials.len()).unwrap_or(u32::MAX);
-            let hit = |issue: &KnownIssue| Hit {
-                link: issue.link.clone(),
-                expires: issue.expires.clone(),
-                cell: cell.id.clone(),
-                failure: failure.clone(),
-                count,
-            };
-            if let Some(issue) = valid_issue(night, cell, &failure, &trials) {
-                report.hits.push(hit(issue));
-                continue;
-            }
-            let expired = issues(night, cell, &failure, &trials).next();
-            report.expired.extend(expired.map(hit));
-            let is_wanted = cell.control && failure == Failure::Target;
-            if expired.is_none() && !is_wanted && !was_seen_before(night, &failure) {
-                report.new_signatures.push(NewSignature {
-                    cell: cell.id.clone(),
-                    trial: trials
-                        .first()
-                        .map_or_else(String::new, |one| one.id.clone()),
-                    failure,
-                    count,
-                });
-            }
-        }
-    }
-    let seen = |issue: &&KnownIssue| {
-        let mut all = report.hits.iter().chain(&report.expired);
-        all.any(|hit| hit.link == issue.link)
-    };
-    let unseen = night.known.iter().filter(|issue| !seen(issue));
-    report.never_hit = unseen.map(|issue| issue.link.clone()).collect();
-    report
-}
-
-/// Whether any earlier night had this failure, in a cell that is not there to have it.
-fn was_seen_before(night: &Night<'_>, failure: &Failure) -> bool {
-    let cells = night.cells.iter().filter(|cell| {
-        // The control's lockup is no news, and no excuse for another kernel's either.
-        !cell.control || *failure != Failure::Target
-    });
-    let trials = cells
-        .flat_map(|cell| night.past_of(cell))
-        .flat_map(|past| &past.trials);
-    let told = trials.filter_map(|trial| match &trial.told {
-        Told::Counted { failure, .. } => failure.as_ref(),
-        Told::HostTrouble | Told::Unfit(_) | Told::NotExposed => None,
-    });
-    told.into_iter().any(|seen| seen == failure)
-}
-
-/// The link of the issue that a cell's decisive failure is filed as.
-fn filed(cell: &CellReport) -> Option<&str> {
-    let decisive = cell.judged.failure.as_ref()?;
-    let mut failures = cell.failures.iter();
-    let (_, _, link) = failures.find(|(failure, _, _)| failure == decisive)?;
-    link.as_deref()
-}
-
-fn conclude(cells: &[CellReport], unproven: Option<String>) -> (Conclusion, Vec<String>) {
-    let subjects = || cells.iter().filter(|cell| !cell.control);
-    let regressed = subjects().filter(|cell| cell.judged.change == Change::Regression);
-    let open: Vec<String> = regressed
-        .filter(|cell| filed(cell).is_none())
-        .map(|cell| format!("{}: {}", cell.cell, first_reason(cell)))
-        .collect();
-    let mut doubts = silent_controls(cells);
-    doubts.extend(unproven);
-    if subjects().all(|cell| !tells(cell)) {
-        doubts.push("no trial of any kernel under test says anything about it".to_owned());
-    }
-    if !open.is_empty() {
-        return (Conclusion::Regression, [open, doubts].concat());
-    }
-    if !doubts.is_empty() {
-        return (Conclusion::CouldNotTell, doubts);
-    }
-    let tested = subjects().filter(|cell| tells(cell)).count();
-    let reason = format!(
-        "no regression: {tested} of {} were tested, and every control locked up",
-        cells_of(subjects().count())
-    );
-    (Conclusion::Clean, vec![reason])
-}
-
-fn first_reason(cell: &CellReport) -> &str {
-    cell.judged.reasons.first().map_or("", String::as_str)
-}
-
-/// Whether a cell's trials say anything about its kernel.
-fn tells(cell: &CellReport) -> bool {
-    cell.exposed_minutes > 0.0 || !cell.failures.is_empty()
-}
-
-/// Controls that did not show the bug: what survives in their environments may have met nothing.
-fn silent_controls(cells: &[CellReport]) -> Vec<String> {
-    let controls = cells.iter().filter(|cell| cell.control);
-    let silent = controls.filter(|cell| {
-        let mut kinds = cell.failures.iter().map(|(failure, _, _)| failure);
-        !kinds.any(|failure| *failure == Failure::Target)
-    });
-    silent
-        .map(|cell| {
-            let why = match (&cell.untestable, cell.trials.len()) {
-                (Some(why), _) => format!("cannot be tested: {why}"),
-                (None, 0) => "was not tried".to_owned(),
-                (None, 1) => "did not lock up in its only trial".to_owned(),
-                (None, count) => format!("did not lock up in {count} trials"),
-            };
-            format!(
-                "the control {} {why}; that nothing locks up there proves nothing",
-                cell.cell
-            )
-        })
-        .collect()
-}
-
-/// Kernels on which nobody saw a detector work.
-fn unproven(night: &Night<'_>, standpoints: &[Standpoint<'_>]) -> Option<String> {
-    let is_proven = |arm: &str| {
-        let mut armings = night.armings.iter().filter(|arming| arming.arm == arm);
-        armings.any(|arming| arming.doubt().is_none())
-    };
-    let survived = standpoints.iter().filter(|one| {
-        !one.cell.control && one.count(Standing::Survived) > 0 && !is_proven(&one.cell.arm)
-    });
-    let mut arms: Vec<&str> = survived.map(|one| one.cell.arm.as_str()).collect();
-    arms.dedup();
-    (!arms.is_empty()).then(|| {
-        format!(
-            "no detector is proven to work on {}: what survives there proves nothing",
-            arms.join(", ")
-        )
-    })
-}
-
-fn cells_of(count: usize) -> String {
-    format!("{count} cell{}", if count == 1 { "" } else { "s" })
-}
-
-/// What a reader has to know besides the answer.
-fn remarks(cells: &[CellReport], budget: &Budget) -> Vec<String> {
-    let subjects = || cells.iter().filter(|cell| !cell.control);
-    let mut remarks = Vec::new();
-    for cell in subjects() {
-        let name = &cell.cell;
-        match cell.judged.change {
-            Change::Regression => {
-                if let Some(link) = filed(cell) {
-                    remarks.push(format!("{name}: a regression that is filed as {link}"));
-                }
-            }
-            Change::Recovery | Change::Suspicion | Change::StillFailing => {
-                remarks.push(format!(
-                    "{name}: {}: {}",
-                    cell.judged.change,
-                    first_reason(cell)
-                ));
-            }
-            Change::New if !cell.failures.is_empty() => {
-                let count: u32 = cell.failures.iter().map(|(_, count, _)| count).sum();
-                remarks.push(format!(
-                    "{name}: has no past to be held against, and {count} of {} trials failed",
-                    cell.trials.len()
-                ));
-            }
-            Change::New
-            | Change::Unchanged
-            | Change::Flake
-            | Change::Infrastructure
-            | Change::NotExposed
-            | Change::NotRun => {}
-        }
-    }
-    let untestable = subjects().filter(|cell| cell.untestable.is_some()).count();
-    if untestable > 0 {
-        remarks.push(format!(
-            "{} cannot be tested; see why below",
-            cells_of(untestable)
-        ));
-    }
-    let not_run = subjects().filter(|cell| cell.trials.is_empty() && cell.untestable.is_none());
-    let not_run = not_run.count();
-    if not_run > 0 {
-        remarks.push(format!("{} had no trial", cells_of(not_run)));
-    }
-    if budget.cut_short {
-        remarks.push(format!(
-            "the budget of {:.0} minutes ended the night",
-            budget.minutes
-        ));
-    }
-    remarks
 }
 
 fn methods(night: &Night<'_>) -> Vec<String> {

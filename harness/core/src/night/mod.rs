@@ -5,7 +5,9 @@
 //! known.
 
 pub mod cell;
+mod conclusion;
 pub mod config;
+mod filed;
 pub mod judge;
 pub mod known;
 pub mod plan;
