@@ -11,8 +11,9 @@ use kverdict_core::night::known::{KnownIssue, KnownIssues};
 use kverdict_core::night::report::{CellReport, NightReport};
 use kverdict_core::night::schedule::{self, Next, Why};
 use nights::{
-    Nights, SPEC, healthy, host_fails, nothing_locks_up, vendor_is_always_soft, vendor_is_flaky,
-    vendor_is_not_exposed, vendor_locks_up, vendor_locks_up_once,
+    Nights, SPEC, healthy, host_fails, nothing_locks_up, vendor_has_two_defects,
+    vendor_is_always_soft, vendor_is_flaky, vendor_is_not_exposed, vendor_locks_up,
+    vendor_locks_up_once,
 };
 
 #[track_caller]
@@ -308,6 +309,21 @@ fn a_filed_failure_makes_no_night_red_until_it_expires() {
     assert_eq!(expired.conclusion, Conclusion::Regression, "{expired}");
     assert_eq!(expired.known.expired[0].link, "bug-1");
     assert!(expired.known.hits.is_empty());
+}
+
+#[test]
+fn what_is_filed_hides_no_other_regression() {
+    let mut nights = Nights::new(SPEC);
+    for _ in 0..3 {
+        nights.run(healthy);
+    }
+    nights.known = issue("2026-01-10");
+    nights.known.retain(|issue| issue.link == "bug-1");
+    let report = nights.run(vendor_has_two_defects);
+    change(&report, "vendor", Change::Regression);
+    assert_eq!(report.known.hits[0].link, "bug-1", "{report}");
+    assert_eq!(report.conclusion, Conclusion::Regression, "{report}");
+    assert!(report.reasons[0].contains("target lockup"), "{report}");
 }
 
 #[test]

@@ -15,6 +15,13 @@ fn filed(cell: &CellReport) -> Option<&str> {
     link.as_deref()
 }
 
+/// A regression of a kernel under test that nobody has filed, in words.
+fn open_regression(one: &Standpoint<'_>) -> Option<String> {
+    let is_open = !one.cell.control && one.open.change == Change::Regression;
+    let reason = one.open.reasons.first().map_or("", String::as_str);
+    is_open.then(|| format!("{}: {reason}", one.cell.id))
+}
+
 /// What a night says, and why.
 pub(super) fn conclude(
     night: &Night<'_>,
@@ -22,11 +29,7 @@ pub(super) fn conclude(
     cells: &[CellReport],
 ) -> (Conclusion, Vec<String>) {
     let subjects = || cells.iter().filter(|cell| !cell.control);
-    let regressed = subjects().filter(|cell| cell.judged.change == Change::Regression);
-    let open: Vec<String> = regressed
-        .filter(|cell| filed(cell).is_none())
-        .map(|cell| format!("{}: {}", cell.cell, first_reason(cell)))
-        .collect();
+    let open: Vec<String> = standpoints.iter().filter_map(open_regression).collect();
     let mut doubts = silent_controls(cells);
     doubts.extend(unproven(night, standpoints));
     if subjects().all(|cell| !tells(cell)) {

@@ -5,7 +5,7 @@ use super::known::KnownIssue;
 use super::plan::Cell;
 use super::report::{Hit, KnownReport, NewSignature};
 use crate::compare::failure::{Failure, Told};
-use crate::history::PastTrial;
+use crate::history::{CellNight, PastTrial};
 
 /// The issue that a failure is filed as, and counts as.
 pub(super) fn valid_issue<'a>(
@@ -30,6 +30,25 @@ fn issues<'a>(
         .known
         .iter()
         .filter(move |issue| !is_wanted && issue.is(&cell.id, failure, titles()))
+}
+
+/// A cell's night in which failures that are filed count as none.
+pub(super) fn without_filed(night: &Night<'_>, cell: &Cell, of: &CellNight) -> CellNight {
+    let mut of = of.clone();
+    for trial in &mut of.trials {
+        let title = trial.title.as_str();
+        let is_filed = |failure: &Failure| {
+            let mut valid = night
+                .known
+                .iter()
+                .filter(|issue| issue.holds_at(night.started));
+            valid.any(|issue| issue.is(&cell.id, failure, [title]))
+        };
+        if let Told::Counted { failure, .. } = &mut trial.told {
+            *failure = failure.take().filter(|failure| !is_filed(failure));
+        }
+    }
+    of
 }
 
 /// What became of failures that somebody has filed.

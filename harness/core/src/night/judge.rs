@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::NightTrial;
 use super::conclusion::{conclude, remarks};
 use super::config::NightSpec;
-use super::filed::{known_report, valid_issue};
+use super::filed::{known_report, valid_issue, without_filed};
 use super::known::KnownIssue;
 use super::plan::Cell;
 use super::report::{Budget, CellReport, NightReport, SCHEMA_VERSION};
@@ -89,6 +89,8 @@ pub struct Standpoint<'a> {
     pub tonight: CellNight,
     /// What they are against the past.
     pub judged: Judged,
+    /// The same when failures that are filed count as none: they hide no others, and get no more trials.
+    pub open: Judged,
     /// Why it cannot be tested.
     pub untestable: Option<String>,
     /// Whether its kernel is not the one of its last night.
@@ -162,8 +164,20 @@ fn standpoint<'a>(
     };
     let past = night.past_of(cell);
     let untestable = untestable(night, cell, &tonight);
+    let judge = |past: &[CellNight], tonight: &CellNight| {
+        judge_cell(past, tonight, untestable.as_deref(), &night.demands())
+    };
+    let judged = judge(past, &tonight);
+    let open = if night.known.is_empty() {
+        judged.clone()
+    } else {
+        let strip = |of: &CellNight| without_filed(night, cell, of);
+        let past: Vec<CellNight> = past.iter().map(strip).collect();
+        judge(&past, &strip(&tonight))
+    };
     Standpoint {
-        judged: judge_cell(past, &tonight, untestable.as_deref(), &night.demands()),
+        judged,
+        open,
         is_new_kernel: past.last().is_none_or(|last| last.kernel != tonight.kernel),
         cell,
         records,

@@ -121,7 +121,7 @@ fn why(night: &Night<'_>, one: &Standpoint<'_>) -> Option<Why> {
         return Some(Why::First);
     }
     let if_few = |why| if few { why } else { Why::LeastExposed };
-    match one.judged.change {
+    match one.open.change {
         Change::Suspicion => Some(Why::Suspicion),
         // There is nothing more to learn tonight.
         Change::Regression | Change::StillFailing => few.then_some(Why::Few),

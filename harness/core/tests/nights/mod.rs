@@ -226,3 +226,12 @@ pub fn vendor_is_not_exposed(kernel: &str, count: u32) -> TrialRecord {
         _ => healthy(kernel, count),
     }
 }
+
+/// Two soft lockups for each target lockup.
+pub fn vendor_has_two_defects(kernel: &str, count: u32) -> TrialRecord {
+    match (kernel, count % 3) {
+        ("vendor", 0) => lockup(),
+        ("vendor", _) => soft_lockup(),
+        (_, _) => healthy(kernel, count),
+    }
+}
