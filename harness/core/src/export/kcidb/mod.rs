@@ -4,15 +4,17 @@
 //! That it has the bug on purpose is said by an incident of an issue that is made for that, so that nobody
 //! takes it for news.
 
+mod object;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::case::{Answer, Case, CaseTrial, Results};
 use crate::record::Standing;
+use object::{Build, Checkout, Incident, Issue, Status, Test};
 
 /// Characters that an excerpt of a log may have.
 const EXCERPT: usize = 16_384;
@@ -57,80 +59,6 @@ pub struct Kernel {
 
 /// Kernels of a run, each by what [`Case::about`] says.
 pub type Kernels = BTreeMap<String, Kernel>;
-
-#[derive(Serialize)]
-struct Checkout {
-    id: String,
-    origin: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    git_commit_hash: Option<String>,
-    comment: String,
-    valid: bool,
-}
-
-#[derive(Serialize)]
-struct Build {
-    id: String,
-    checkout_id: String,
-    origin: String,
-    comment: String,
-    architecture: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    compiler: Option<String>,
-    status: Status,
-}
-
-#[derive(Serialize)]
-struct Test {
-    id: String,
-    build_id: String,
-    origin: String,
-    environment: Value,
-    path: String,
-    comment: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    log_excerpt: Option<String>,
-    status: Status,
-    start_time: String,
-    duration: f64,
-    misc: Value,
-}
-
-#[derive(Serialize)]
-struct Issue {
-    id: String,
-    version: u32,
-    origin: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    report_url: Option<String>,
-    report_subject: String,
-    culprit: Value,
-    comment: String,
-}
-
-#[derive(Serialize)]
-struct Incident {
-    id: String,
-    origin: String,
-    issue_id: String,
-    issue_version: u32,
-    test_id: String,
-    present: bool,
-}
-
-/// What became of a kernel in a test.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "UPPERCASE")]
-enum Status {
-    /// The kernel is faulty.
-    Fail,
-    /// The test did not run, for the harness's sake.
-    Miss,
-    /// The kernel is right, as far as the test goes.
-    Pass,
-    /// The test ran, and says nothing about the kernel.
-    Done,
-}
 
 /// Writes results for KCIDB.
 pub fn kcidb(results: &Results, origin: &Origin, kernels: &Kernels) -> Value {
