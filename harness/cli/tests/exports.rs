@@ -67,6 +67,21 @@ fn kernels_and_stacks_are_in_it() {
 }
 
 #[test]
+fn the_cells_of_a_night_are_cases() {
+    let night = Exported::night();
+    let (code, text, errors) = night.report(&["--format", "junit"]);
+    assert_eq!(code, Some(125), "{errors}");
+    assert!(
+        text.contains("<testsuite name=\"made-up\" tests=\"2\""),
+        "{text}"
+    );
+    let (_, text, _) = night.report(&["--format", "ktap"]);
+    assert!(text.contains("\nok 1 unfixed/"), "{text}");
+    assert!(text.contains("\nok 2 fixed/"), "{text}");
+    assert!(text.contains(": could not tell\n"), "{text}");
+}
+
+#[test]
 fn wrong_wishes_are_refused_with_what_would_do() {
     let run = Exported::verified();
     for (arguments, words) in [

@@ -140,6 +140,10 @@ fn x1_junit_is_read_by_build_servers() {
         assert!(case["seconds"].as_f64() > Some(0.0), "{case:#}");
     }
 
+    let found = python.junit(&Exported::night().file("junit"));
+    assert_eq!(found["problems"], serde_json::json!([]), "{found:#}");
+    assert_eq!(found["cases"].as_array().unwrap().len(), 2, "{found:#}");
+
     let run = Exported::refuted();
     let file = run.file("junit");
     let found = python.junit(&file);
@@ -191,6 +195,13 @@ fn x2_ktap_is_read_by_the_kernels_own_parser() {
         ]
     );
 
+    let found = python.ktap(&Exported::night().file("ktap"));
+    assert_eq!(
+        (&found["status"], &found["errors"]),
+        (&"SUCCESS".into(), &0.into()),
+        "{found:#}"
+    );
+
     let run = Exported::refuted();
     let file = run.file("ktap");
     let found = python.ktap(&file);
@@ -228,6 +239,9 @@ fn x3_kcidb_takes_the_submission() {
     // Six trials and two arms, one kernel, and the control's bug.
     let found = python.kcidb(&Exported::verified().file("kcidb"));
     assert_eq!(found["problem"], Value::Null, "{found:#}");
+    let found = python.kcidb(&Exported::night().file("kcidb"));
+    assert_eq!(found["problem"], Value::Null, "{found:#}");
+
     let run = Exported::refuted();
     let file = run.file("kcidb");
     let found = python.kcidb(&file);

@@ -8,7 +8,7 @@
 mod made_up;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use made_up::Place;
 use serde_json::{Value, json};
@@ -27,7 +27,7 @@ say '{"type":"hello","protocol":1,"release":"6.99","version":"x","uptime_ms":9,"
 say '{"type":"armed","detectors":[],"tracing":true}'
 say '{"type":"load-started","uptime_ms":1000,"processes":1,"hugepages":false}'
 say "{\"type\":\"heartbeat\",\"seq\":0,\"uptime_ms\":1000,\"counters\":$(counters 0 0)}"
-case "$PWD" in *-unfixed)
+case "$PWD" in *-unfixed*)
     cat "$TEST/lockup.log" > console.log
     say "{\"type\":\"heartbeat\",\"seq\":1,\"uptime_ms\":13000,\"counters\":$(counters 900 1)}"
     exec sleep 1000 ;;
@@ -36,8 +36,32 @@ say "{\"type\":\"heartbeat\",\"seq\":1,\"uptime_ms\":601000,\"counters\":$(count
 say '{"type":"end","uptime_ms":601001}'
 "#;
 
+const NIGHT: &str = "
+schema: 1
+name: made-up
+campaign: campaign.yaml
+kernels:
+  unfixed: {kernel: tiny, apply: [fix.patch], control: true}
+  fixed: {kernel: tiny}
+budget_minutes: 30
+trials: {min: 1, max: 2}
+";
+
 /// What a guest may print.
 pub const HOSTILE: &str = "a\0b\u{1b}[31m]]>&<b>\u{b}|x|\r\nnot ok 9 x\n1..3\nKTAP version 1\n# Subtest: y # SKIP \u{fffd}\u{fffe}";
+
+/// A made-up kernel, a campaign of it, and its guest.
+fn place() -> Place {
+    let place = Place::new();
+    // A real one would lock up on purpose for a minute; here nothing can.
+    let campaign = made_up::campaign()
+        .replace("policy:\n", "policy:\n  prove_detectors: false\n")
+        .replace("max_trials_per_arm: 30", "max_trials_per_arm: 3");
+    place.write("campaign.yaml", &campaign);
+    place.guest(GUEST);
+    fs::copy(TARGET_LOCKUP, place.path("lockup.log")).unwrap();
+    place
+}
 
 /// A finished run.
 pub struct Exported {
@@ -48,14 +72,7 @@ pub struct Exported {
 impl Exported {
     /// A control that locked up three times, and a subject that survived as often.
     pub fn verified() -> Self {
-        let place = Place::new();
-        // A real one would lock up on purpose for a minute; here nothing can.
-        let campaign = made_up::campaign()
-            .replace("policy:\n", "policy:\n  prove_detectors: false\n")
-            .replace("max_trials_per_arm: 30", "max_trials_per_arm: 3");
-        place.write("campaign.yaml", &campaign);
-        place.guest(GUEST);
-        fs::copy(TARGET_LOCKUP, place.path("lockup.log")).unwrap();
+        let place = place();
         let (code, report, errors) = place.run(&["verify", "campaign.yaml", "--json"]);
         assert_eq!(code, Some(125), "{report:#}{errors}");
         let dir = place.run_dir();
@@ -90,9 +107,15 @@ impl Exported {
         run
     }
 
-    /// The folder that paths are relative to.
-    pub fn root(&self) -> &Path {
-        self.place.root()
+    /// A night with two cells, of which the control locked up.
+    pub fn night() -> Self {
+        let place = place();
+        place.write("night.yaml", NIGHT);
+        let (code, report, errors) = place.run(&["nightly", "night.yaml", "--json"]);
+        // No detector was proven to work.
+        assert_eq!(code, Some(125), "{report:#}{errors}");
+        let dir = place.run_dir();
+        Self { place, dir }
     }
 
     /// Runs `kverdict report` on it: exit status, what it printed, and what it said beside it.
