@@ -168,14 +168,16 @@ impl Place {
 
     /// The folder of the only run.
     pub fn run_dir(&self) -> PathBuf {
-        let entries = fs::read_dir(self.path("results")).unwrap();
-        // The history lies beside it.
-        let mut runs = entries
-            .map(|entry| entry.unwrap().path())
-            .filter(|path| path.is_dir());
-        let dir = runs.next().unwrap();
-        assert!(runs.next().is_none(), "one run was expected");
-        dir
+        let mut runs = self.runs();
+        assert_eq!(runs.len(), 1, "one run was expected");
+        runs.remove(0)
+    }
+
+    /// The folders of all runs; beside them is the history.
+    fn runs(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.path("results")).into_iter().flatten();
+        let paths = entries.map(|entry| entry.unwrap().path());
+        paths.filter(|path| path.is_dir()).collect()
     }
 
     /// Lines in the only run's list of trials; 0 before there is one.
