@@ -388,3 +388,22 @@ fn w4_what_guests_write_does_not_run() {
     );
     page.check_quiet();
 }
+
+#[test]
+#[ignore = "needs Chromium"]
+fn w5_a_page_that_runs_or_asks_for_something_would_be_noticed() {
+    let scratch = tempfile::tempdir().unwrap();
+    let page = scratch.path().join("report.html");
+    let other =
+        "<img src='other.png'><script>window.pwned = 1; console.log('here'); nothing()</script>";
+    fs::write(&page, other).unwrap();
+    let page = Opened::new(&page, 1000, "light");
+    assert_eq!(page.ask("window.pwned").as_f64(), Some(1.0));
+    let events = page.events.lock().unwrap();
+    for heard in ["request file:///", "other.png", "console ", "exception "] {
+        assert!(
+            events.iter().any(|event| event.contains(heard)),
+            "{heard}: {events:?}"
+        );
+    }
+}
