@@ -52,12 +52,16 @@ fn end_of_axis(most: f64) -> f64 {
 /// A number of an axis, without needless digits.
 fn short(number: f64) -> String {
     let size = number.abs();
-    let text = match () {
-        () if size >= 1e6 => format!("{:.1}M", number / 1e6),
-        () if size >= 1e4 => format!("{:.0}k", number / 1e3),
-        () if size >= 10.0 || size == 0.0 => format!("{number:.0}"),
-        () if size >= 1.0 => format!("{number:.1}"),
-        () => format!("{number:.2}"),
+    let text = if size >= 1e6 {
+        format!("{:.1}M", number / 1e6)
+    } else if size >= 1e4 {
+        format!("{:.0}k", number / 1e3)
+    } else if size >= 10.0 || size == 0.0 {
+        format!("{number:.0}")
+    } else if size >= 1.0 {
+        format!("{number:.1}")
+    } else {
+        format!("{number:.2}")
     };
     text.strip_suffix(".0").map(str::to_owned).unwrap_or(text)
 }
