@@ -44,7 +44,7 @@ fn line(ink: Ink, width: u32) -> ShapeStyle {
     ink.color().stroke_width(width)
 }
 
-/// A round number from which an axis that has to show `most` may end, a bit above it.
+/// Where an axis ends that has to show `most`: a bit above it.
 fn end_of_axis(most: f64) -> f64 {
     if most > 0.0 { most * 1.06 } else { 1.0 }
 }
