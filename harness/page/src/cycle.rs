@@ -8,7 +8,7 @@ use kverdict_core::outside::waits::{How, Wait};
 
 use crate::Error;
 use crate::figure::{Figure, Width};
-use crate::text::{cut, escape, wrap};
+use crate::text::{cut, escape, visible, wrap};
 
 /// Pixels of a letter in a drawing, on average.
 const LETTER: f64 = 7.2;
@@ -16,6 +16,8 @@ const LETTER: f64 = 7.2;
 const LINE: f64 = 17.0;
 /// Functions named in a CPU's box, from the inside out.
 const FUNCTIONS: usize = 3;
+/// Lines of what a CPU waits for; the sentences below a drawing have all of it.
+const LABEL_LINES: usize = 7;
 /// Points along which an arrow is laid.
 const STEPS: usize = 240;
 /// Pixels between a box and an arrow.
@@ -180,7 +182,8 @@ impl Ring {
         y += 1.6 * LINE;
         let letters = width.pick(78, 34);
         for (cpu, why) in &self.piled_up {
-            let lines = wrap(why, letters);
+            let mut lines = wrap(&visible(why), letters);
+            lines.truncate(LABEL_LINES);
             let high = lines.len().max(1) as f64 * LINE + 10.0;
             let _ = write!(
                 out,
@@ -362,7 +365,8 @@ impl Place {
 
     /// Words beside the middle of an arrow, on the inner side of it.
     fn words(&self, label: &Label, arrow: (f64, f64), text: &str) -> String {
-        let lines = wrap(text, label.letters);
+        let mut lines = wrap(&visible(text), label.letters);
+        lines.truncate(LABEL_LINES);
         let high = lines.len() as f64 * LINE;
         let (x, top) = match label.stacked {
             true if arrow.1 < self.middle.1 => (self.middle.0, arrow.1 + 8.0),
