@@ -149,8 +149,13 @@ fn likelihoods(tally: &Tally, rate: f64) -> (f64, f64, f64) {
 /// Logarithm of how probable the observations are if each candidate between the ends has the bug or not,
 /// whatever it contains.
 fn log_evidence_unordered(range: &Range, tallies: &[Tally]) -> f64 {
+    let tried: Vec<(usize, &Tally)> = tallies
+        .iter()
+        .enumerate()
+        .filter(|(_, tally)| tally.trials > 0)
+        .collect();
     let logs = grid(range.known()).map(|(rate, prior)| {
-        let log = |(candidate, tally): (usize, &Tally)| {
+        let log = |&(candidate, tally): &(usize, &Tally)| {
             let (bug, none, scale) = likelihoods(tally, rate);
             let mixed = match candidate {
                 bad if bad == range.bad_end() => bug,
@@ -159,7 +164,7 @@ fn log_evidence_unordered(range: &Range, tallies: &[Tally]) -> f64 {
             };
             scale + mixed.ln()
         };
-        prior + tallies.iter().enumerate().map(log).sum::<f64>()
+        prior + tried.iter().map(log).sum::<f64>()
     });
     log_sum(&logs.collect::<Vec<_>>())
 }

@@ -1,6 +1,6 @@
 //! Candidates that no trial can tell apart, because what lies between them cannot be tried.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::observation::Tally;
 use super::range::Range;
@@ -16,9 +16,9 @@ pub(super) struct Group {
 
 /// The most probable group, the first of equals.
 pub(super) fn best(range: &Range, tallies: &[Tally], masses: &[f64]) -> Group {
-    let mut groups: BTreeMap<u64, Group> = BTreeMap::new();
-    for (culprit, key) in keys(range, tallies) {
-        let group = groups.entry(key).or_insert(Group {
+    let mut groups: BTreeMap<usize, Group> = BTreeMap::new();
+    for (culprit, leader) in leaders(range, tallies) {
+        let group = groups.entry(leader).or_insert(Group {
             members: Vec::new(),
             mass: 0.0,
         });
@@ -39,39 +39,33 @@ pub(super) fn best(range: &Range, tallies: &[Tally], masses: &[f64]) -> Group {
     })
 }
 
-/// A key for each culprit: equal for those that the same candidates which can be tried contain. Two
-/// culprits that can both be tried are never equal, as each contains itself.
-fn keys(range: &Range, tallies: &[Tally]) -> Vec<(usize, u64)> {
-    if tallies.iter().all(|tally| tally.skipped().is_none()) {
-        return range
-            .culprits()
-            .map(|culprit| (culprit, culprit as u64))
-            .collect();
-    }
-    // A sum of mixed numbers in place of the set: equal by chance once in 2^64 pairs.
-    let mut keys = vec![0_u64; tallies.len()];
-    for (candidate, _) in tallies
-        .iter()
-        .enumerate()
-        .filter(|(_, one)| one.skipped().is_none())
-    {
-        let number = mixed(candidate as u64);
-        for culprit in range.ancestry(candidate).ones() {
-            keys[culprit] = keys[culprit].wrapping_add(number);
+/// Each culprit with the one that its group goes by. Two that can both be tried are never in one, as each
+/// contains itself: so only those that cannot be tried are looked at closely.
+fn leaders(range: &Range, tallies: &[Tally]) -> Vec<(usize, usize)> {
+    let open = |one: usize| tallies[one].skipped().is_none();
+    // The candidates which can be tried and contain this one.
+    let holders = |culprit: usize| -> Vec<usize> {
+        (culprit..tallies.len())
+            .filter(|&one| open(one) && range.ancestry(one).contains(culprit))
+            .collect()
+    };
+    let mut known: HashMap<Vec<usize>, usize> = HashMap::new();
+    let mut leader = |culprit: usize| {
+        if open(culprit) {
+            return culprit;
         }
-    }
+        let own = holders(culprit);
+        *known.entry(own).or_insert_with_key(|own| {
+            let first = own.first().copied();
+            first
+                .filter(|&first| holders(first) == *own)
+                .unwrap_or(culprit)
+        })
+    };
     range
         .culprits()
-        .map(|culprit| (culprit, keys[culprit]))
+        .map(|culprit| (culprit, leader(culprit)))
         .collect()
-}
-
-/// Steele, Lea and Flood's SplitMix64 (2014).
-fn mixed(number: u64) -> u64 {
-    let mut mixed = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
 }
 
 #[cfg(test)]

@@ -9,11 +9,16 @@
 
 pub mod confirm;
 mod flips;
+pub mod further;
 mod group;
+mod inside;
 pub mod observation;
 mod plan;
 pub mod posterior;
 pub mod range;
+mod rate;
 pub mod report;
 pub mod search;
+pub mod sweep;
 mod text;
+mod thin;

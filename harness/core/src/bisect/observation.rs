@@ -82,7 +82,8 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, reading: &Reading) {
+    /// Adds what a trial or build said.
+    pub fn add(&mut self, reading: &Reading) {
         match reading {
             Reading::Counted {
                 lockups,

@@ -8,6 +8,7 @@
 
 use std::collections::HashMap;
 
+use super::inside::{Inside, Weighed};
 use super::observation::Tally;
 use super::posterior::{Posterior, Sums};
 use super::range::{Direction, Range};
@@ -24,76 +25,65 @@ const STEPS: usize = 96;
 
 /// A trial and what it is worth.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Plan {
-    pub candidate: usize,
+struct Plan {
+    candidate: usize,
     /// What the trials in a row are expected to tell.
-    pub bits: f64,
+    bits: f64,
     /// Minutes that they are expected to take.
-    pub minutes: f64,
+    minutes: f64,
 }
 
 impl Plan {
-    pub fn bits_per_minute(self) -> f64 {
+    fn bits_per_minute(self) -> f64 {
         self.bits / self.minutes.max(f64::MIN_POSITIVE)
     }
 }
 
-/// The best trial; `None` when no candidate that can be tried tells anything.
+/// The candidate of the best trial; `None` when no candidate that can be tried tells anything.
 pub(super) fn best(
     range: &Range,
     policy: &Policy,
     tallies: &[Tally],
     posterior: &Posterior,
-) -> Option<Plan> {
+) -> Option<usize> {
     let classes = Classes::of(range, posterior, policy);
+    let inside = Inside::of(range, classes.masses.len(), &classes.of);
+    let build = |one: usize| match tallies[one].is_built() {
+        true => 0.0,
+        false => range.candidates()[one].build_minutes,
+    };
     let open = (0..tallies.len()).filter(|&one| tallies[one].skipped().is_none());
-    let mut shares = Shares::new(range, &classes);
-    let weighed = shortlist(range, tallies, open.collect(), &mut shares);
-    let plans = weighed.into_iter().flat_map(|candidate| {
-        let build = match tallies[candidate].is_built() {
-            true => 0.0,
-            false => range.candidates()[candidate].build_minutes,
-        };
-        let with_bug = shares.of(candidate);
-        ROWS.iter()
-            .enumerate()
-            .map(move |(row, _)| (candidate, build, row, with_bug.clone()))
-    });
-    let plans = plans.map(|(candidate, build, row, with_bug)| {
-        let (bits, minutes) = classes.worth(row, &with_bug, policy);
-        Plan {
-            candidate,
-            bits,
-            minutes: build + minutes,
+    let mut plans = Vec::new();
+    for candidate in shortlist(open.collect(), &inside, build) {
+        let with_bug = classes.with_bug(range.direction(), inside.by_class(candidate));
+        for row in 0..ROWS.len() {
+            let (bits, minutes) = classes.worth(row, &with_bug, policy);
+            plans.push(Plan {
+                candidate,
+                bits,
+                minutes: build(candidate) + minutes,
+            });
         }
-    });
+    }
     let better = |best: Plan, one: Plan| match one.bits_per_minute() > best.bits_per_minute() {
         true => one,
         false => best,
     };
-    plans.filter(|plan| plan.bits > NEGLIGIBLE).reduce(better)
+    let telling = plans.into_iter().filter(|plan| plan.bits > NEGLIGIBLE);
+    telling.reduce(better).map(|best| best.candidate)
 }
 
 /// Candidates worth a closer look: all of a small range.
-fn shortlist(
-    range: &Range,
-    tallies: &[Tally],
-    open: Vec<usize>,
-    shares: &mut Shares<'_>,
-) -> Vec<usize> {
+fn shortlist(open: Vec<usize>, inside: &Inside, build: impl Fn(usize) -> f64) -> Vec<usize> {
     if open.len() <= SMALL {
         return open;
     }
-    let cost = |one: usize| match tallies[one].is_built() {
-        true => 0.0,
-        false => range.candidates()[one].build_minutes,
-    };
     let mut cheapest: HashMap<usize, usize> = HashMap::new();
     for one in open {
-        let share: f64 = shares.of(one).iter().sum();
+        let share: f64 = inside.by_class(one).iter().sum();
         let step = (share * STEPS as f64) as usize;
         let best = cheapest.entry(step).or_insert(one);
-        if cost(one) < cost(*best) {
+        if build(one) < build(*best) {
             *best = one;
         }
     }
@@ -105,7 +95,7 @@ fn shortlist(
 /// Culprits under which the candidates with the bug have shown the same: a lockup is as probable under each.
 struct Classes {
     /// The class of each culprit, and its probability; without the negligible.
-    of: Vec<(usize, usize, f64)>,
+    of: Vec<Weighed>,
     /// Probability of each class.
     masses: Vec<f64>,
     /// For each class and each of [`ROWS`].
@@ -145,9 +135,23 @@ impl Classes {
                     classes.masses.len() - 1
                 });
             classes.masses[class] += mass;
-            classes.of.push((culprit, class, mass));
+            classes.of.push(Weighed {
+                culprit,
+                class,
+                mass,
+            });
         }
         classes
+    }
+
+    /// How probable it is by class that a candidate has the bug which contains these culprits.
+    fn with_bug(&self, direction: Direction, inside: &[f64]) -> Vec<f64> {
+        let all = inside.iter().zip(&self.masses);
+        all.map(|(&inside, all)| match direction {
+            Direction::Broke => inside,
+            Direction::Fixed => (all - inside).max(0.0),
+        })
+        .collect()
     }
 
     /// Bits and minutes, the build left out, of a row of trials of a candidate that has the bug with these
@@ -183,7 +187,7 @@ fn rows(sums: Sums, policy: &Policy) -> [Row; ROWS.len()] {
 
 /// Probability that a kernel with the bug survives so many minutes, when kernels with the bug have shown
 /// that: the posterior predictive of a Poisson process with a Gamma rate, `((b + t) / (b + t + T))^(a + n)`.
-pub(super) fn survival(sums: Sums, minutes: f64) -> f64 {
+fn survival(sums: Sums, minutes: f64) -> f64 {
     (sums.scale() / (sums.scale() + minutes)).powf(sums.shape())
 }
 
@@ -197,45 +201,10 @@ fn load_minutes(sums: Sums, limit: f64) -> f64 {
 }
 
 /// Bits in a yes or no of this probability.
-pub(super) fn entropy(probability: f64) -> f64 {
+fn entropy(probability: f64) -> f64 {
     let term = |share: f64| match share > 0.0 {
         true => -share * share.log2(),
         false => 0.0,
     };
     term(probability) + term(1.0 - probability)
-}
-
-/// How probable it is by class that a candidate has the bug.
-struct Shares<'a> {
-    range: &'a Range,
-    classes: &'a Classes,
-    /// Of a list: what is up to each culprit, for each stretch of the same class.
-    inside: Vec<f64>,
-}
-
-impl<'a> Shares<'a> {
-    fn new(range: &'a Range, classes: &'a Classes) -> Self {
-        Self {
-            range,
-            classes,
-            inside: Vec::new(),
-        }
-    }
-
-    fn of(&mut self, candidate: usize) -> Vec<f64> {
-        let ancestry = self.range.ancestry(candidate);
-        self.inside.clear();
-        self.inside.resize(self.classes.masses.len(), 0.0);
-        for &(culprit, class, mass) in &self.classes.of {
-            if ancestry.contains(culprit) {
-                self.inside[class] += mass;
-            }
-        }
-        let all = self.inside.iter().zip(&self.classes.masses);
-        all.map(|(&inside, all)| match self.range.direction() {
-            Direction::Broke => inside,
-            Direction::Fixed => (all - inside).max(0.0),
-        })
-        .collect()
-    }
 }

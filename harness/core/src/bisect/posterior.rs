@@ -12,10 +12,13 @@ use super::observation::Tally;
 use super::range::{Direction, Range};
 use crate::assessment::Known;
 
-/// Shape of the rate's Gamma distribution before anything was tried: spread over orders of magnitude.
-pub(super) const PRIOR_SHAPE: f64 = 0.5;
-/// Its rate parameter in minutes: with [`PRIOR_SHAPE`], one lockup per minute on average.
-pub(super) const PRIOR_MINUTES: f64 = 0.5;
+/// Shape of the rate's Gamma distribution before anything was tried. Nearly 0 is the invariant prior, which
+/// prefers no rate to any other: with it the posterior errs as often as it says at each rate (Berger, 1985,
+/// "Statistical Decision Theory and Bayesian Analysis", section 6.6). More of it is a lockup that nobody saw,
+/// and makes survivals of rare bugs worth too much.
+pub(super) const PRIOR_SHAPE: f64 = 1e-3;
+/// Its rate parameter in minutes: a lockup in the first seconds is no proof of a rate as high as that.
+pub(super) const PRIOR_MINUTES: f64 = 0.05;
 /// Target lockups per minute of a kernel without the bug: only when one is taken for what it is not. It is
 /// not 0, so that a single wrong one excludes nothing for ever.
 pub(super) const MISTAKEN_PER_MINUTE: f64 = 1e-6;
@@ -204,8 +207,9 @@ mod tests {
             let posterior = posterior(&range, &survived);
             (4..=6).map(|one| posterior.of_candidate(one)).sum::<f64>()
         };
-        // Ten lockups in two minutes: with the bug, a minute's survival has (2.5 / 3.5)^10.5.
-        let fast = (2.5_f64 / 3.5).powf(10.5);
+        // Ten lockups in two minutes: with the bug, a minute's survival has (2 / 3)^10, but for the prior.
+        let scale = 2.0 + PRIOR_MINUTES;
+        let fast = (scale / (scale + 1.0)).powf(10.0 + PRIOR_SHAPE);
         near(culprit_is_later(2.0), 1.0 / (1.0 + fast));
         assert!(
             culprit_is_later(100.0) < 0.55,

@@ -39,6 +39,8 @@ pub struct Range {
     candidates: Vec<Candidate>,
     /// Of each candidate: itself and all that it contains.
     ancestry: Vec<FixedBitSet>,
+    /// How many that are.
+    sizes: Vec<usize>,
     linear: bool,
     known: Known,
 }
@@ -82,6 +84,7 @@ impl Range {
         Ok(Self {
             direction,
             candidates,
+            sizes: ancestry.iter().map(|own| own.count_ones(..)).collect(),
             ancestry,
             linear,
             known: Known {
@@ -152,6 +155,29 @@ impl Range {
     /// Itself and all that it contains.
     pub(super) fn ancestry(&self, candidate: usize) -> &FixedBitSet {
         &self.ancestry[candidate]
+    }
+
+    /// The parent that contains most, and all that a candidate contains beyond it, itself first.
+    pub(super) fn beyond(&self, candidate: usize) -> (Option<usize>, Vec<usize>) {
+        let parents = &self.candidates[candidate].parents;
+        let mut beyond = vec![candidate];
+        let largest = parents.iter().copied().max_by_key(|&one| self.sizes[one]);
+        let Some(largest) = largest.filter(|_| parents.len() > 1) else {
+            return (largest, beyond);
+        };
+        let mut seen = self.ancestry[largest].as_slice().to_vec();
+        for parent in parents {
+            let words = self.ancestry[*parent].as_slice().iter().zip(&mut seen);
+            for (word, (theirs, seen)) in words.enumerate() {
+                let mut unseen = theirs & !*seen;
+                *seen |= theirs;
+                while unseen != 0 {
+                    beyond.push(word * usize::BITS as usize + unseen.trailing_zeros() as usize);
+                    unseen &= unseen - 1;
+                }
+            }
+        }
+        (Some(largest), beyond)
     }
 
     /// Candidates that may have introduced the change: all but the first.
@@ -261,6 +287,15 @@ pub(super) mod tests {
         assert!(!range.is_list());
         assert!(range.has_bug(1, 3) && range.has_bug(1, 5) && range.has_bug(1, 6));
         assert!(!range.has_bug(1, 4) && !range.has_bug(1, 2));
+    }
+
+    #[test]
+    fn beyond_its_largest_parent_a_merge_contains_the_other_branch() {
+        let range = merged(Direction::Broke);
+        assert_eq!(range.beyond(0), (None, vec![0]));
+        assert_eq!(range.beyond(3), (Some(1), vec![3]));
+        let (parent, beyond) = range.beyond(5);
+        assert_eq!((parent, beyond), (Some(4), vec![5, 1, 3]));
     }
 
     #[test]

@@ -3,11 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::confirm::{self, Confirmation};
+use super::further::{Further, further};
 use super::group;
 use super::observation::{Observation, Reading, tallies};
 use super::posterior::{MISTAKEN_PER_MINUTE, PRIOR_MINUTES, PRIOR_SHAPE, Posterior};
 use super::range::{Direction, Range};
 use super::search::{self, Ending, Next, Policy};
+use super::sweep::{Sweep, Unshown};
 use crate::statistics::{self, Rate};
 
 /// Version of [`BisectReport`].
@@ -57,6 +59,9 @@ pub struct BisectReport {
     pub minutes: f64,
     /// What an hour more is expected to bring.
     pub further: Further,
+    /// Kernels that were not shown to be as the answer says; absent: there is none yet, or branches are
+    /// merged.
+    pub unshown: Option<Unshown>,
     /// How each figure was made.
     pub methods: Vec<String>,
     /// All labels, for the indices in other fields.
@@ -104,18 +109,6 @@ pub struct Step {
     pub entropy_bits: f64,
 }
 
-/// What more of it is expected to bring.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Further {
-    /// Minutes that this is about.
-    pub minutes: f64,
-    /// Bits that these are expected to tell about the culprit, as fast as the next trial does; at most what
-    /// is missing.
-    pub bits: f64,
-    /// Bits that are missing.
-    pub entropy_bits: f64,
-}
-
 /// Makes the report of a bisection.
 pub fn report(
     run: &str,
@@ -127,14 +120,18 @@ pub fn report(
     let found = search::search(range, policy, observations);
     let tallies = tallies(range, observations);
     let posterior = &found.posterior;
-    let entropy_bits = posterior.entropy_bits();
     let group = group::best(range, &tallies, posterior.masses());
     let sides = confirm::sides(range, &tallies, &group);
     let sums = posterior.bug(posterior.best());
     let ending = match found.next {
-        Next::Trial { .. } | Next::Confirm { .. } => None,
+        Next::Trial { .. } | Next::Measure { .. } | Next::Confirm { .. } | Next::Sweep { .. } => {
+            None
+        }
         Next::Done(ending) => Some(ending),
     };
+    let answered = matches!(ending, Some(Ending::Found { .. } | Ending::OneOf { .. }));
+    let sweep = Sweep::of(range, policy, &tallies, posterior, &group).filter(|_| answered);
+    let unshown = sweep.map(|sweep| sweep.unshown());
     let skipped = tallies.iter().enumerate().filter_map(|(index, tally)| {
         Some(SkippedCandidate {
             candidate: range.label(index).to_owned(),
@@ -159,11 +156,8 @@ pub fn report(
         skipped,
         path: path(range, policy, observations),
         minutes: observations.iter().map(|one| one.minutes).sum(),
-        further: Further {
-            minutes: FURTHER_MINUTES,
-            bits: (found.bits_per_minute.unwrap_or(0.0) * FURTHER_MINUTES).min(entropy_bits),
-            entropy_bits,
-        },
+        further: further(range, policy, &tallies, posterior, FURTHER_MINUTES),
+        unshown,
         methods: methods(range, policy),
         labels: (0..range.candidates().len())
             .map(|one| range.label(one).to_owned())
@@ -273,7 +267,7 @@ fn methods(range: &Range, policy: &Policy) -> Vec<String> {
     let mut methods = vec![
         format!(
             "posterior: Bayes' rule over all candidates; kernels with the bug lock up as a Poisson process in exposed minutes \
-             with one rate for all of them, which has a Gamma({PRIOR_SHAPE}, {PRIOR_MINUTES} min) prior and is summed out; \
+             with one rate for all of them, which is summed out (Gamma({PRIOR_SHAPE}, {PRIOR_MINUTES} min): no rate is preferred); \
              a target lockup of a kernel without the bug is taken to come {MISTAKEN_PER_MINUTE:e} times a minute"
         ),
         format!(
@@ -292,8 +286,9 @@ fn methods(range: &Range, policy: &Policy) -> Vec<String> {
         "more than one change: of a list, three changes anywhere against one, by the forward-backward recursion; where \
          branches are merged, any state of each kernel that was tried; 1 % before anything was tried"
             .to_owned(),
-        "bits: Shannon's entropy of the posterior; what an hour brings: the next trial's mutual information per minute, as \
-         long as there is something missing, which is rather too much than too little"
+        "a further hour: the search played on 64 times with made-up trials, of culprits and rates as probable as they are now; \
+         of more than 128 candidates some are taken together, so that it is rather too little; bits: Shannon's entropy of the \
+         posterior"
             .to_owned(),
     ];
     methods.extend(control);

@@ -12,6 +12,8 @@ use super::observation::{Observation, Reading, Tally, tallies};
 use super::plan;
 use super::posterior::Posterior;
 use super::range::Range;
+use super::rate;
+use super::sweep::Sweep;
 
 /// When a bisection is decided, and what it may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -28,6 +30,9 @@ pub struct Policy {
     pub max_trials: u32,
     /// Minutes that it may take; absent: any.
     pub max_minutes: Option<f64>,
+    /// Of a list: kernels in a row that may be left unshown before it is settled; absent: any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sweep: Option<u32>,
 }
 
 impl Default for Policy {
@@ -39,6 +44,7 @@ impl Default for Policy {
             end_trials: 44,
             max_trials: 2000,
             max_minutes: None,
+            sweep: None,
         }
     }
 }
@@ -52,8 +58,18 @@ pub enum Next {
         /// Index into the range.
         candidate: usize,
     },
+    /// A trial of a kernel that is known to have the bug, because the rate is known too badly.
+    Measure {
+        /// Index into the range.
+        candidate: usize,
+    },
     /// A trial that shows the answer itself: the culprit's, or that of a kernel just before it.
     Confirm {
+        /// Index into the range.
+        candidate: usize,
+    },
+    /// A trial that looks whether the bug came and went where nothing was shown.
+    Sweep {
         /// Index into the range.
         candidate: usize,
     },
@@ -159,23 +175,12 @@ pub struct Search {
     pub posterior: Posterior,
     /// How probable it is, 0 to 1, that there is more than one change.
     pub more_than_one: f64,
-    /// What a minute is expected to tell, bits; absent: nothing is tried any more.
-    pub bits_per_minute: Option<f64>,
 }
 
 /// Weighs all that was observed.
 pub fn search(range: &Range, policy: &Policy, observations: &[Observation]) -> Search {
-    let tallies = tallies(range, observations);
-    let posterior = Posterior::of(range, &tallies);
-    let state = State {
-        range,
-        policy,
-        doubt: Doubt::of(range, &tallies, &posterior),
-        tallies: &tallies,
-        posterior: &posterior,
-    };
-    let plan = plan::best(range, policy, &tallies, &posterior);
-    let mut next = state.wanted(plan.map(|plan| plan.candidate));
+    let weighing = Weighing::of(range, policy, &tallies(range, observations));
+    let mut next = weighing.next;
     if let Some(spent) = spent(policy, observations)
         && !matches!(next, Next::Done(_))
     {
@@ -183,9 +188,35 @@ pub fn search(range: &Range, policy: &Policy, observations: &[Observation]) -> S
     }
     Search {
         next,
-        more_than_one: state.doubt.more_than_one,
-        bits_per_minute: plan.map(plan::Plan::bits_per_minute),
-        posterior,
+        more_than_one: weighing.more_than_one,
+        posterior: weighing.posterior,
+    }
+}
+
+/// What was found, and what comes next were there no limits.
+pub(super) struct Weighing {
+    pub next: Next,
+    pub posterior: Posterior,
+    /// Probability, 0 to 1.
+    pub more_than_one: f64,
+}
+
+impl Weighing {
+    pub fn of(range: &Range, policy: &Policy, tallies: &[Tally]) -> Self {
+        let posterior = Posterior::of(range, tallies);
+        let doubt = Doubt::of(range, tallies, &posterior);
+        let state = State {
+            range,
+            policy,
+            doubt,
+            tallies,
+            posterior: &posterior,
+        };
+        Self {
+            next: state.wanted(),
+            more_than_one: doubt.more_than_one,
+            posterior,
+        }
     }
 }
 
@@ -218,18 +249,43 @@ struct State<'a> {
 
 impl State<'_> {
     /// What comes next, were there no limits.
-    fn wanted(&self, planned: Option<usize>) -> Next {
+    fn wanted(&self) -> Next {
         if let Some(next) = self.of_the_ends() {
             return next;
         }
         if self.doubt.more_than_one > 0.5 {
-            return Next::Done(flips::ending(self.range, self.tallies));
+            return self.of_several_changes();
         }
         let group = group::best(self.range, self.tallies, self.posterior.masses());
-        match planned {
-            Some(candidate) if group.mass < 1.0 - self.policy.alpha => Next::Trial { candidate },
-            Some(_) | None => self.confirm(&group),
+        if group.mass >= 1.0 - self.policy.alpha {
+            return self.confirm(&group);
         }
+        if let Some(candidate) = self.for_the_rate() {
+            return Next::Measure { candidate };
+        }
+        match plan::best(self.range, self.policy, self.tallies, self.posterior) {
+            Some(candidate) => Next::Trial { candidate },
+            None => self.confirm(&group),
+        }
+    }
+
+    /// That there are several changes, or what is missing to believe it.
+    fn of_several_changes(&self) -> Next {
+        let sure = self.doubt.more_than_one > 1.0 - self.policy.alpha;
+        let trial = flips::trial(self.range, self.tallies).filter(|_| !sure);
+        match trial {
+            Some(candidate) => Next::Trial { candidate },
+            None => Next::Done(flips::ending(self.range, self.tallies)),
+        }
+    }
+
+    /// The kernel whose next lockup pays, because the rate is known too badly.
+    fn for_the_rate(&self) -> Option<usize> {
+        let suspect = self.posterior.best();
+        let shown = self.posterior.bug(suspect);
+        rate::is_worth_knowing_better(shown, self.policy)
+            .then(|| rate::kernel(self.range, self.tallies, suspect))
+            .flatten()
     }
 
     /// What the claim about the ends needs, before anything between them is worth a trial.
@@ -266,6 +322,11 @@ impl State<'_> {
         {
             return Next::Trial { candidate };
         }
+        if let Some(gap) = self.policy.sweep
+            && let Some(candidate) = self.sweep(group).and_then(|sweep| sweep.next(gap))
+        {
+            return Next::Sweep { candidate };
+        }
         let testable = |one: &usize| self.tallies[*one].skipped().is_none();
         let (mut can, cannot): (Vec<usize>, Vec<usize>) =
             group.members.iter().copied().partition(testable);
@@ -276,5 +337,9 @@ impl State<'_> {
                 untestable: cannot,
             },
         })
+    }
+
+    fn sweep(&self, group: &Group) -> Option<Sweep<'_>> {
+        Sweep::of(self.range, self.policy, self.tallies, self.posterior, group)
     }
 }

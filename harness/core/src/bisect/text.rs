@@ -31,10 +31,17 @@ impl fmt::Display for BisectReport {
             writeln!(f, "  {}: {}", skipped.candidate, skipped.why)?;
         }
         self.write_path(f)?;
+        self.write_unshown(f)?;
+        let further = &self.further;
         writeln!(
             f,
-            "\na further {:.0} minutes: {:.2} of the {:.2} bits that are missing, at the pace of the next trial",
-            self.further.minutes, self.further.bits, self.further.entropy_bits
+            "\na further {:.0} minutes: settled with a probability of {:.0} %, the culprit's posterior then {:.0} % on average, \
+             now {:.0} % ({:.2} bits are missing)",
+            further.minutes,
+            further.settled * 100.0,
+            further.posterior * 100.0,
+            further.now * 100.0,
+            further.entropy_bits
         )?;
         let how = "how the figures are made";
         ending::write_making(f, &self.environment, how, &self.methods)
@@ -85,6 +92,37 @@ impl BisectReport {
                 .luck
                 .map_or(String::new(), |luck| format!(", luck {luck:.2e}"));
             writeln!(f, "  without the bug  {}{luck}", of(one))?;
+        }
+        Ok(())
+    }
+
+    /// What the answer takes for granted.
+    fn write_unshown(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(unshown) = self.unshown.as_ref() else {
+            return Ok(());
+        };
+        if unshown.stretches.is_empty() {
+            return writeln!(f, "\nevery kernel was shown to be as this says");
+        }
+        writeln!(
+            f,
+            "\ntaken for granted: a single change. A bug that came and went, or was away for a while, is hidden if it did so \
+             among these, which were not shown:"
+        )?;
+        for stretch in &unshown.stretches {
+            let bug = match stretch.with_bug {
+                true => "with the bug   ",
+                false => "without the bug",
+            };
+            let (first, last) = (&stretch.first, &stretch.last);
+            writeln!(f, "  {bug}  {first} to {last} ({})", stretch.kernels)?;
+        }
+        for cost in &unshown.sweeps {
+            writeln!(
+                f,
+                "  --sweep {} leaves {} in a row: about {} kernels, {:.0} trials, {:.0} minutes more",
+                cost.gap, cost.gap, cost.kernels, cost.trials, cost.minutes
+            )?;
         }
         Ok(())
     }
