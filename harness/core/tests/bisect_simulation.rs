@@ -1,11 +1,15 @@
 //! Bisections of made-up kernels to their end: how often the answer is right, and what it costs.
 //! `cargo bench -p kverdict-core --bench bisect` prints the table with many more of them.
 
+#[allow(dead_code)]
 mod simulator;
 
 use kverdict_core::bisect::range::{Direction, Range};
-use kverdict_core::bisect::search::Ending;
-use simulator::{Random, World, bisect, candidate, list, minutes, ours, repeats};
+use kverdict_core::bisect::report;
+use kverdict_core::bisect::search::{Ending, Policy};
+use simulator::{
+    POLICY, Random, World, bisect, bisect_by, candidate, list, minutes, ours, repeats,
+};
 
 /// Candidates that may have introduced the change.
 const CULPRITS: usize = 64;
@@ -14,7 +18,7 @@ const CULPRITS: usize = 64;
 /// longer. With a control of ten lockups; whoever repeats trials has to know the rate too, to say how often.
 #[test]
 fn the_answer_is_right_and_takes_less_than_repeated_trials() {
-    for (per_trial, runs, times) in [(0.1, 400, 54), (0.3, 800, 20), (0.9, 1000, 3)] {
+    for (per_trial, runs, times) in [(0.1, 300, 54), (0.3, 600, 17), (0.9, 1000, 3)] {
         let (right, minutes) = ours(runs, CULPRITS, per_trial, 10);
         let (of_repeats, longer) = repeats(2000, CULPRITS, per_trial, times);
         println!(
@@ -149,6 +153,55 @@ fn a_bug_that_comes_and_goes_is_told_or_one_of_its_changes_found() {
         }
     }
     println!("told {told} times of 30");
+}
+
+/// With a sweep it is told each time, and a fix that lasted for fewer kernels than it leaves out may not be.
+#[test]
+fn a_sweep_tells_each_time_that_the_bug_comes_and_goes() {
+    let range = list(Direction::Broke, 16);
+    let has_bug = |patch: usize| (6..9).contains(&patch) || patch >= 14;
+    let policy = Policy {
+        sweep: Some(2),
+        ..POLICY
+    };
+    for seed in 0..20 {
+        let mut world = World {
+            has_bug: &has_bug,
+            broken: &|_| false,
+            rate: 1.0,
+            random: Random(seed),
+        };
+        let (ending, _) = bisect_by(&policy, &range, &mut world);
+        assert!(
+            matches!(ending, Ending::NotMonotone { .. }),
+            "seed {seed}: {ending:?}"
+        );
+    }
+}
+
+/// Where there is one change a sweep changes nothing but the price.
+#[test]
+fn a_sweep_of_a_single_change_ends_with_its_culprit() {
+    let range = list(Direction::Broke, 16);
+    let policy = Policy {
+        sweep: Some(2),
+        ..POLICY
+    };
+    for seed in 0..10 {
+        let culprit = 1 + seed as usize;
+        let mut world = World {
+            has_bug: &|candidate| candidate >= culprit,
+            broken: &|_| false,
+            rate: 2.0,
+            random: Random(seed),
+        };
+        let (ending, observations) = bisect_by(&policy, &range, &mut world);
+        assert_eq!(ending, Ending::Found { candidate: culprit }, "seed {seed}");
+        let report = report::report("made-up", &range, &policy, Vec::new(), &observations);
+        let unshown = report.unshown.expect("it is a list");
+        let longest = unshown.stretches.iter().map(|one| one.kernels).max();
+        assert!(longest.is_none_or(|longest| longest <= 2), "{unshown:?}");
+    }
 }
 
 #[test]

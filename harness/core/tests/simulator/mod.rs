@@ -5,6 +5,7 @@ use kverdict_core::assessment::Known;
 use kverdict_core::bisect::observation::{Observation, Reading};
 use kverdict_core::bisect::range::{Candidate, Direction, Range};
 use kverdict_core::bisect::search::{self, Ending, Next, Policy};
+use kverdict_core::statistics;
 
 /// Minutes that a kernel takes which was not built before, most of its objects being there.
 pub const BUILD_MINUTES: f64 = 0.3;
@@ -17,6 +18,7 @@ pub const POLICY: Policy = Policy {
     end_trials: 200,
     max_trials: 5000,
     max_minutes: None,
+    sweep: None,
 };
 
 /// Steele, Lea and Flood's SplitMix64 (2014).
@@ -118,11 +120,23 @@ impl World<'_> {
 
 /// Bisects to the end.
 pub fn bisect(range: &Range, world: &mut World<'_>) -> (Ending, Vec<Observation>) {
+    bisect_by(&POLICY, range, world)
+}
+
+/// The same with a policy of its own.
+pub fn bisect_by(
+    policy: &Policy,
+    range: &Range,
+    world: &mut World<'_>,
+) -> (Ending, Vec<Observation>) {
     let mut observations = Vec::new();
     let mut built = Vec::new();
     loop {
-        match search::search(range, &POLICY, &observations).next {
-            Next::Trial { candidate } | Next::Confirm { candidate } => {
+        match search::search(range, policy, &observations).next {
+            Next::Trial { candidate }
+            | Next::Measure { candidate }
+            | Next::Sweep { candidate }
+            | Next::Confirm { candidate } => {
                 observations.push(world.observe(candidate, &mut built));
             }
             Next::Done(ending) => return (ending, observations),
@@ -149,6 +163,26 @@ pub fn git_bisect(last: usize, repeats: u32, world: &mut World<'_>) -> (usize, f
         *(if locked_up { &mut bad } else { &mut good }) = middle;
     }
     (bad, minutes)
+}
+
+/// The same by somebody who does not know the rate: the bad end is tried until so many lockups, and kernels
+/// are called good after what is then luck with a probability of [`POLICY`]'s alpha in all of the steps.
+pub fn learning_git_bisect(last: usize, lockups: u32, world: &mut World<'_>) -> (usize, f64) {
+    let (mut seen, mut load_minutes, mut minutes) = (0, 0.0, BUILD_MINUTES);
+    while seen < lockups {
+        let (load, locked_up) = world.load(last);
+        seen += u32::from(locked_up);
+        load_minutes += load;
+        minutes += POLICY.boot_minutes + load;
+    }
+    // About half of the kernels in the middle are good.
+    let good_steps = (last as f64).log2() / 2.0;
+    let alpha = POLICY.alpha / good_steps;
+    let enough = statistics::minutes_to_survive(lockups, load_minutes, alpha);
+    let enough = enough.expect("a control of some lockups");
+    let repeats = (enough / POLICY.trial_minutes).ceil().max(1.0) as u32;
+    let (found, searching) = git_bisect(last, repeats, world);
+    (found, minutes + searching)
 }
 
 /// Share of right answers, and mean minutes, of many bisections of `culprits` candidates with the culprit
@@ -190,6 +224,14 @@ pub fn ours(runs: u64, culprits: usize, per_trial: f64, lockups: u32) -> (f64, f
 pub fn repeats(runs: u64, culprits: usize, per_trial: f64, times: u32) -> (f64, f64) {
     many(runs, culprits, per_trial, |culprit, world| {
         let (found, minutes) = git_bisect(culprits, times, world);
+        (found == culprit, minutes)
+    })
+}
+
+/// The same of `git bisect` by somebody who learns the rate from so many lockups first.
+pub fn learning_repeats(runs: u64, culprits: usize, per_trial: f64, lockups: u32) -> (f64, f64) {
+    many(runs, culprits, per_trial, |culprit, world| {
+        let (found, minutes) = learning_git_bisect(culprits, lockups, world);
         (found == culprit, minutes)
     })
 }
