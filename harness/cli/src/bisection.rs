@@ -127,7 +127,9 @@ impl<'a> Bisection<'a> {
             }
             let (candidate, why) = match search.next {
                 Next::Trial { candidate } => (candidate, "tells most"),
+                Next::Measure { candidate } => (candidate, "for the rate"),
                 Next::Confirm { candidate } => (candidate, "confirms"),
+                Next::Sweep { candidate } => (candidate, "sweeps"),
                 Next::Done(_) => return Ok(report),
             };
             self.check_host(&observations, before)?;

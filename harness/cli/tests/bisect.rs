@@ -124,6 +124,27 @@ fn the_commit_that_broke_it_is_found_and_the_repository_is_left_alone() {
 }
 
 #[test]
+fn a_sweep_leaves_few_kernels_in_a_row_unshown() {
+    let bench = Bench::new();
+    bench.repository(16, BREAKS);
+    let arguments = ["--repository", "tree", "--good", "first", "--bad", "main"];
+    let swept = [&arguments[..], &["--sweep", "3"]].concat();
+    let (code, report, errors) = bench.bisect(&swept);
+    assert_eq!(code, Some(0), "{errors}");
+    assert_eq!(report["ending"]["found"]["candidate"], 11, "{report:#}");
+    let stretches = report["unshown"]["stretches"].as_array().unwrap();
+    let kernels = |stretch: &Value| stretch["kernels"].as_u64().unwrap();
+    assert!(stretches.iter().all(|one| kernels(one) <= 3), "{report:#}");
+
+    let merge = "git checkout -q -b side c3 && echo x > side.txt && git add . && git commit -qm side \
+                 && git checkout -q main && git merge -q --no-ff -m merged side";
+    shell(&bench.place.path("tree"), merge);
+    let (code, _, errors) = bench.bisect(&swept);
+    assert_eq!(code, Some(129), "{errors}");
+    assert!(errors.contains("--sweep: merged branches"), "{errors}");
+}
+
+#[test]
 fn the_commit_that_fixed_it_is_found_when_the_bad_one_comes_first() {
     let bench = Bench::new();
     bench.place.write(

@@ -32,7 +32,11 @@ A race that fires in one trial of three makes an ordinary bisection go wrong mos
 rates and exposure: a lockup with the target's signature is an answer for nearly certain, a survival only as far \
 as its minutes under load are worth something, given the rate at which kernels with the bug lock up. Each step is \
 the trial that is expected to tell most per minute; a kernel that is built already costs less. At the end, the \
-culprit and the kernel before it are tried side by side.
+culprit and the kernel before it are tried side by side. With few lockups to know the rate from, a kernel with the \
+bug is tried some more first, because that makes the rest shorter; --control saves it.
+
+That there is one change is taken for granted unless a trial contradicts it. For a series or list the report names \
+the kernels among which a bug may have come and gone unseen, and what a --sweep of them takes.
 
 What to search:
 
@@ -105,6 +109,10 @@ pub struct BisectArgs {
     /// Seconds of load in a trial that does not lock up [default: the campaign's load_seconds]
     #[arg(long, value_name = "N", conflicts_with = "resume", value_parser = clap::value_parser!(u32).range(1..=86400))]
     load_seconds: Option<u32>,
+    /// Look whether the bug came and went too, until at most N kernels in a row were not shown to be with or
+    /// without it as the answer says; of a series or list. 0: all of them. The report says what it takes
+    #[arg(long, value_name = "N", conflicts_with = "resume")]
+    sweep: Option<u32>,
     #[command(flatten)]
     common: TrialArgs,
 }
@@ -176,7 +184,11 @@ fn open_run(
     candidates.control = control
         .map(|run| trial::known(run, &campaign))
         .transpose()?;
-    candidates.range()?;
+    let range = candidates.range()?;
+    if args.sweep.is_some() && !range.is_list() {
+        let text = "--sweep: merged branches are no row of kernels; bisect commits without merges, a series or a list";
+        return Err(Usage(text.to_owned()).into());
+    }
     let start = Start::now()?;
     let id = start.run_id(&format!("bisect-{}", campaign.name));
     let dir = RunDir::new(args.common.results.join(id))?;
@@ -196,6 +208,7 @@ fn open_run(
         alpha: args.alpha.unwrap_or(campaign.policy.alpha),
         trial_minutes: f64::from(campaign.policy.load_seconds) / 60.0,
         max_minutes: args.minutes.map(f64::from),
+        sweep: args.sweep,
         ..Policy::default()
     };
     let manifest = BisectManifest {
