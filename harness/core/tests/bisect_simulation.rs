@@ -13,6 +13,11 @@ use simulator::{
 
 /// Candidates that may have introduced the change.
 const CULPRITS: usize = 64;
+/// So sure that none of a few dozen bisections is expected to be wrong.
+const SURE: Policy = Policy {
+    alpha: 1e-4,
+    ..POLICY
+};
 
 /// For each rate: right nearly as often as promised, and where repeated trials are right as often, they take
 /// longer. With a control of ten lockups; whoever repeats trials has to know the rate too, to say how often.
@@ -75,7 +80,7 @@ fn one(
         rate: 1.0,
         random: Random(seed),
     };
-    bisect(range, &mut world).0
+    bisect_by(&SURE, range, &mut world).0
 }
 
 #[test]
@@ -162,7 +167,7 @@ fn a_sweep_tells_each_time_that_the_bug_comes_and_goes() {
     let has_bug = |patch: usize| (6..9).contains(&patch) || patch >= 14;
     let policy = Policy {
         sweep: Some(2),
-        ..POLICY
+        ..SURE
     };
     for seed in 0..20 {
         let mut world = World {
@@ -185,7 +190,7 @@ fn a_sweep_of_a_single_change_ends_with_its_culprit() {
     let range = list(Direction::Broke, 16);
     let policy = Policy {
         sweep: Some(2),
-        ..POLICY
+        ..SURE
     };
     for seed in 0..10 {
         let culprit = 1 + seed as usize;
