@@ -79,7 +79,7 @@ pub(crate) fn escape(text: &str) -> String {
 pub(crate) fn with_code(text: &str) -> String {
     let parts: Vec<&str> = text.split('`').collect();
     // An odd one is no pair.
-    if parts.len() % 2 == 0 {
+    if parts.len().is_multiple_of(2) {
         return escape(text);
     }
     let set = |(index, part): (usize, &&str)| match index % 2 {

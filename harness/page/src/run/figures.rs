@@ -13,6 +13,9 @@ use crate::left::Reading;
 use crate::plot::{exposure as exposure_plot, survival as survival_plot};
 use crate::text::counted;
 
+/// Reads a count off a trial; absent: nobody counted.
+type Count = fn(&TrialRecord) -> Option<u64>;
+
 /// Trials whose course is drawn.
 const COURSES_MAX: usize = 60;
 
@@ -136,7 +139,7 @@ fn dots(
     records: &[&TrialRecord],
 ) -> Option<(Vec<exposure_plot::Course>, exposure_plot::Axes)> {
     let least = &material.campaign.policy.min_exposure;
-    let kinds: [(&str, f64, fn(&TrialRecord) -> Option<u64>); 2] = [
+    let kinds: [(&str, f64, Count); 2] = [
         ("near misses/min", least.meetings_per_minute, |record| {
             record.exposure.meetings()
         }),
