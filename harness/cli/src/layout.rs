@@ -137,6 +137,48 @@ impl RunDir {
     }
 }
 
+/// Held by the process that runs the nights of this name.
+pub fn night_lock(results: &Path, name: &str) -> PathBuf {
+    results.join(format!("night-{name}.lock"))
+}
+
+/// What all runs said, in a database.
+pub fn history(results: &Path) -> PathBuf {
+    results.join("history.sqlite")
+}
+
+/// What SQLite keeps beside a database while it is open; a name of the database's, and an ending.
+pub fn beside_history(results: &Path) -> [PathBuf; 2] {
+    ["history.sqlite-wal", "history.sqlite-shm"].map(|name| results.join(name))
+}
+
+/// The history to look at.
+pub fn history_page(results: &Path) -> PathBuf {
+    results.join("history.html")
+}
+
+/// Held by whoever has the history open, and alone by who makes it again.
+pub fn history_lock(results: &Path) -> PathBuf {
+    results.join("history.lock")
+}
+
+/// Folders of all runs, in the order of their names, which begin with the time.
+///
+/// # Errors
+/// When the folder of results cannot be read.
+pub fn runs(results: &Path) -> Result<Vec<RunDir>> {
+    let cannot = || format!("cannot read {}", results.display());
+    let mut runs = Vec::new();
+    for entry in std::fs::read_dir(results).with_context(cannot)? {
+        let entry = entry.with_context(cannot)?;
+        if entry.file_type().with_context(cannot)?.is_dir() {
+            runs.push(RunDir::new(entry.path())?);
+        }
+    }
+    runs.sort_by(|one, other| one.root.cmp(&other.root));
+    Ok(runs)
+}
+
 /// Folder of one trial.
 #[derive(Debug, Clone)]
 pub struct TrialDir {

@@ -267,7 +267,7 @@ pub fn night<'a>(
     }
 }
 
-/// Judges a night's records and writes `report.txt` and `report.json`.
+/// Judges a night's records and writes `report.txt`, `report.json` and `report.html`.
 ///
 /// # Errors
 /// When the run's folder cannot be read or written.
@@ -286,6 +286,10 @@ pub fn write_night(
     );
     store::replace(&dir.report_json(), &serde_json::to_vec_pretty(&report)?)?;
     store::replace(&dir.report_text(), report.to_string().as_bytes())?;
+    let trials: Vec<&TrialRecord> = records.trials.iter().map(AsRef::as_ref).collect();
+    let left = pages::leftovers(dir, &trials, &kverdict_page::night::close_ups(&report));
+    let page = kverdict_page::night::page(&report, &trials, &left)?;
+    store::replace(&dir.report_html(), page.as_bytes())?;
     Ok(report)
 }
 

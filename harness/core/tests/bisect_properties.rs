@@ -6,8 +6,8 @@ mod simulator;
 
 use kverdict_core::bisect::observation::{Observation, Reading};
 use kverdict_core::bisect::range::{Candidate, Direction, Range};
-use kverdict_core::bisect::search::{self, Ending, Next, Search};
-use simulator::{POLICY, Random, World, bisect};
+use kverdict_core::bisect::search::{self, Ending, Next, Policy, Search};
+use simulator::{POLICY, Random, World, bisect_by};
 
 /// Branches and merges of up to three, all in the last.
 fn graph(direction: Direction, count: usize, random: &mut fastrand::Rng) -> Range {
@@ -189,7 +189,13 @@ fn without_noise_the_culprit_of_each_graph_is_found() {
             rate: 100.0,
             random: Random(seed),
         };
-        match bisect(&range, &mut world).0 {
+        // What touched the likely paths weighs 400 times as much as what did not: a culprit that cannot be built is
+        // named beside a likely kernel only where 1 in 400 is too much.
+        let policy = Policy {
+            alpha: 1e-4,
+            ..POLICY
+        };
+        match bisect_by(&policy, &range, &mut world).0 {
             Ending::Found { candidate } => assert_eq!(candidate, culprit, "seed {seed}"),
             Ending::OneOf {
                 testable,

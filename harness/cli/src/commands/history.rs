@@ -12,9 +12,9 @@ use kverdict_core::statistics::{Rate, rate};
 use serde::Serialize;
 
 use crate::commands::{HistoryPlace, Usage, print};
-use crate::history::LOOK_BACK;
 use crate::history::database::{Database, Selection};
 use crate::history::recorded::{Kind, Run};
+use crate::history::{LOOK_BACK, page};
 
 const HELP: &str = "\
 Each night stands against the nights before it, as they are in results/history.sqlite: what is called a regression \
@@ -34,6 +34,9 @@ pub struct HistoryArgs {
     /// Runs to show, the newest first
     #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
+    /// Write history.html, the nights to look at, into the folder of results, and say where
+    #[arg(long, conflicts_with = "cell")]
+    html: bool,
     #[command(flatten)]
     place: HistoryPlace,
 }
@@ -71,6 +74,10 @@ struct CellLine {
 /// # Errors
 /// When there is no history, or it cannot be read.
 pub fn run(args: &HistoryArgs) -> Result<ExitCode> {
+    if args.html {
+        println!("{}", page::write(&args.place.results)?.display());
+        return Ok(ExitCode::SUCCESS);
+    }
     let database = Database::existing(&args.place.results)?;
     let runs = database.runs(None, args.limit as usize)?;
     let mut lines = BTreeMap::new();

@@ -16,7 +16,7 @@ use crate::build::{self, newest};
 use crate::catalogue::Catalogue;
 use crate::commands::{TrialArgs, print};
 use crate::dependencies;
-use crate::history::{self, prune};
+use crate::history::{self, page, prune};
 use crate::layout::RunDir;
 use crate::manifest::{NightManifest, Start};
 use crate::night::kernels::NightSide;
@@ -134,6 +134,10 @@ fn finish(
     dir: &RunDir,
     progress: &Progress,
 ) -> Result<()> {
+    match page::write(dir.results()) {
+        Ok(path) => progress.line(format!("all nights: {}", path.display())),
+        Err(error) => progress.line(format!("there is no page of all nights: {error:#}")),
+    }
     let is_bad = match report.conclusion {
         Conclusion::Regression => true,
         Conclusion::Clean | Conclusion::CouldNotTell => false,

@@ -8,6 +8,7 @@
 //! read or written, so that `kverdict db rebuild` has to wait for nobody for long.
 
 pub mod database;
+pub mod page;
 pub mod prune;
 pub mod rebuild;
 pub mod recorded;

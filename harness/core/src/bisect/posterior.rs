@@ -21,7 +21,7 @@ pub(super) const PRIOR_SHAPE: f64 = 1e-3;
 pub(super) const PRIOR_MINUTES: f64 = 0.05;
 /// Target lockups per minute of a kernel without the bug: only when one is taken for what it is not. It is
 /// not 0, so that a single wrong one excludes nothing for ever.
-pub(super) const MISTAKEN_PER_MINUTE: f64 = 1e-6;
+pub(super) const MISTAKEN_PER_MINUTE: f64 = 1e-9;
 
 /// Lockups and exposed minutes of several candidates together.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]

@@ -325,7 +325,11 @@ impl State<'_> {
         if let Some(gap) = self.policy.sweep
             && let Some(candidate) = self.sweep(group).and_then(|sweep| sweep.next(gap))
         {
-            return Next::Sweep { candidate };
+            // Each kernel that is shown to be without the bug has to outlive the rate.
+            return match self.for_the_rate() {
+                Some(candidate) => Next::Measure { candidate },
+                None => Next::Sweep { candidate },
+            };
         }
         let testable = |one: &usize| self.tallies[*one].skipped().is_none();
         let (mut can, cannot): (Vec<usize>, Vec<usize>) =

@@ -1,0 +1,73 @@
+//! `history.html`: the newest nights to look at.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use kverdict_core::history::change::{Demands, Past};
+use kverdict_page::history::{NIGHTS_MAX, Row, page};
+
+use super::LOOK_BACK;
+use super::database::{Database, Selection, Series};
+use super::recorded::{Kind, Run};
+use crate::layout::{self, RunDir};
+use crate::manifest::{self, NightManifest};
+use crate::store;
+
+/// Writes the page of all nights, and says where.
+///
+/// # Errors
+/// When there is no history, it cannot be read, or the page cannot be written.
+pub fn write(results: &Path) -> Result<PathBuf> {
+    let database = Database::existing(results)?;
+    let runs = database.runs(Some(Kind::Night), usize::MAX)?;
+    let selection = Selection {
+        limit: NIGHTS_MAX + LOOK_BACK,
+        ..Selection::default()
+    };
+    let all = database.nights(&selection)?;
+    let names: BTreeSet<&String> = all.iter().map(|series| &series.name).collect();
+    let mut rows = Vec::new();
+    for name in &names {
+        // The newest come first.
+        let Some(newest) = runs.iter().find(|run| run.series == **name) else {
+            continue;
+        };
+        let controls = controls(results, newest);
+        for series in all.iter().filter(|series| series.name == **name) {
+            let control = controls.contains(&series.cell);
+            let cell = match names.len() {
+                1 => series.cell.clone(),
+                _ => format!("{name}: {}", series.cell),
+            };
+            rows.extend(rows_of(series, newest, &cell, control));
+        }
+    }
+    let path = layout::history_page(results);
+    store::replace(&path, page(&rows, &store::now())?.as_bytes())?;
+    Ok(path)
+}
+
+/// Cells that have to lock up, as far as the newest night's folder is there to say so.
+fn controls(results: &Path, newest: &Run) -> BTreeSet<String> {
+    let dir = RunDir::new(results.join(&newest.name));
+    let night = dir.and_then(|dir| manifest::read::<NightManifest>(&dir));
+    let cells = night.map(|night| night.cells).unwrap_or_default();
+    let controls = cells.into_iter().filter(|cell| cell.control);
+    controls.map(|cell| cell.id.to_string()).collect()
+}
+
+/// A cell's nights, each held against those before it.
+fn rows_of(series: &Series, newest: &Run, cell: &str, control: bool) -> Vec<Row> {
+    let demands = Demands {
+        alpha: newest.alpha,
+        cells: newest.cells,
+        reach: newest.reach,
+    };
+    let mut past = Past::of(&[], &demands);
+    let judged = series.nights.iter().map(|night| {
+        let change = past.add(night).change;
+        Row::new(cell, night, Some(change), control)
+    });
+    judged.collect()
+}
