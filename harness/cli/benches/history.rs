@@ -33,6 +33,7 @@ fn main() {
     for arguments in [
         vec!["db".to_owned(), "rebuild".to_owned()],
         vec!["history".to_owned()],
+        vec!["history".to_owned(), "--html".to_owned()],
         vec!["diff".to_owned(), name(NIGHTS - 2), name(NIGHTS - 1)],
         vec!["flakes".to_owned()],
     ] {

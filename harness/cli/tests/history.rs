@@ -176,6 +176,26 @@ fn nights_are_held_against_those_before_them() {
 }
 
 #[test]
+fn nights_have_a_page() {
+    let results = Results::ten_nights();
+    let bad = results.night(11, "k2", &[LocksUp; 4]);
+    results.rebuild();
+    let said = results.says(0, &["history", "--html"]);
+    let page = results.path("history.html");
+    assert_eq!(said.trim_end(), "results/history.html");
+    let text = fs::read_to_string(&page).unwrap();
+    let (_, changes) = text.split_once("id=\"changes\"").unwrap();
+    let changes = changes.split("<h2").next().unwrap();
+    assert!(changes.contains(FIXED), "{changes}");
+    assert!(text.contains(&format!("{bad}/report.html")));
+    // The control locks up each night, as it should: nobody is told of it.
+    assert!(!changes.contains(CONTROL), "{changes}");
+    assert!(text.contains(CONTROL));
+    let error = results.says(129, &["history", "--html", "--cell", "fixed/*"]);
+    assert!(error.contains("--cell"), "{error}");
+}
+
+#[test]
 fn two_nights_are_held_against_each_other() {
     let results = Results::new();
     let before = results.night(1, "k1", &[Passes; 12]);

@@ -9,9 +9,8 @@ use kverdict_page::history::{NIGHTS_MAX, Row, page};
 
 use super::LOOK_BACK;
 use super::database::{Database, Selection, Series};
-use super::recorded::{Kind, Run};
+use super::recorded::{self, Kind, Run};
 use crate::layout::{self, RunDir};
-use crate::manifest::{self, NightManifest};
 use crate::store;
 
 /// Writes the page of all nights, and says where.
@@ -33,7 +32,9 @@ pub fn write(results: &Path) -> Result<PathBuf> {
         let Some(newest) = runs.iter().find(|run| run.series == **name) else {
             continue;
         };
-        let controls = controls(results, newest);
+        // A folder that is gone says nothing of them.
+        let dir = RunDir::new(results.join(&newest.name))?;
+        let controls = recorded::controls(&dir).unwrap_or_default();
         for series in all.iter().filter(|series| series.name == **name) {
             let control = controls.contains(&series.cell);
             let cell = match names.len() {
@@ -46,15 +47,6 @@ pub fn write(results: &Path) -> Result<PathBuf> {
     let path = layout::history_page(results);
     store::replace(&path, page(&rows, &store::now())?.as_bytes())?;
     Ok(path)
-}
-
-/// Cells that have to lock up, as far as the newest night's folder is there to say so.
-fn controls(results: &Path, newest: &Run) -> BTreeSet<String> {
-    let dir = RunDir::new(results.join(&newest.name));
-    let night = dir.and_then(|dir| manifest::read::<NightManifest>(&dir));
-    let cells = night.map(|night| night.cells).unwrap_or_default();
-    let controls = cells.into_iter().filter(|cell| cell.control);
-    controls.map(|cell| cell.id.to_string()).collect()
 }
 
 /// A cell's nights, each held against those before it.

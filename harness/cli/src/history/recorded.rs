@@ -1,7 +1,7 @@
 //! What the history keeps of a run, out of its folder. Of a trial's record only the few fields are read that
 //! decide what it counts as.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -145,6 +145,8 @@ struct SpecHead {
 #[derive(Debug, Deserialize)]
 struct CellHead {
     id: CellId,
+    #[serde(default)]
+    control: bool,
     campaign: CampaignHead,
 }
 
@@ -263,6 +265,16 @@ pub fn read(dir: &RunDir) -> Result<Option<Recorded>> {
     let cells = cells(dir, &run, &Terms::of(head))?;
     run.cells = run.cells.max(cells.len());
     Ok(Some(Recorded { run, cells }))
+}
+
+/// Cells of a night that have to lock up.
+///
+/// # Errors
+/// When its folder is gone or damaged.
+pub fn controls(night: &RunDir) -> Result<BTreeSet<String>> {
+    let head = head(&night.manifest(NightManifest::FILE))?;
+    let controls = head.cells.into_iter().filter(|cell| cell.control);
+    Ok(controls.map(|cell| cell.id.to_string()).collect())
 }
 
 fn head(path: &Path) -> Result<Head> {
