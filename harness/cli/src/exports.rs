@@ -7,13 +7,16 @@ use kverdict_core::export::junit::junit;
 use kverdict_core::export::kcidb::{Kernel, Kernels, Origin, kcidb};
 use kverdict_core::export::ktap::ktap;
 use kverdict_core::export::markdown::markdown;
+use kverdict_core::night::NightTrial;
+use kverdict_core::night::report::NightReport;
 use kverdict_core::record::TrialRecord;
 use kverdict_core::report::Report;
 
 use crate::build::BuildRecord;
 use crate::layout::RunDir;
+use crate::manifest::{CompareManifest, Manifest, NightManifest, Start};
 use crate::reports;
-use crate::store::{CompareManifest, Manifest, Records, Start};
+use crate::store::Records;
 
 /// A form that results are written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +73,24 @@ impl Export {
         })
     }
 
+    /// Of a night.
+    ///
+    /// # Errors
+    /// When what is known of a kernel cannot be read.
+    pub fn of_night(
+        dir: &RunDir,
+        manifest: &NightManifest,
+        records: &Records<NightTrial>,
+        report: &NightReport,
+    ) -> Result<Self> {
+        let (made, kernels) = made(dir, &manifest.start, &records.trials)?;
+        let name = &manifest.spec.name;
+        Ok(Self {
+            results: Results::of_night(&made, name, &records.trials, report),
+            kernels,
+        })
+    }
+
     /// Writes it in a form; `origin` is who submits to KCIDB.
     ///
     /// # Errors
@@ -89,14 +110,18 @@ impl Export {
 }
 
 /// When and by what a run was made, and the kernels of the arms that had a trial.
-fn made(dir: &RunDir, start: &Start, records: &[TrialRecord]) -> Result<(Made, Kernels)> {
+fn made(
+    dir: &RunDir,
+    start: &Start,
+    trials: &[impl AsRef<TrialRecord>],
+) -> Result<(Made, Kernels)> {
     let mut made = Made {
         started: start.started.clone(),
         kverdict: start.kverdict.clone(),
         ..Made::default()
     };
     let mut kernels = Kernels::new();
-    for record in records {
+    for record in trials.iter().map(AsRef::as_ref) {
         if made.kernels.contains_key(&record.arm) {
             continue;
         }

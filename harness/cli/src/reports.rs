@@ -31,6 +31,8 @@ use crate::layout::RunDir;
 use crate::manifest::{
     BisectManifest, CompareManifest, Manifest, NightManifest, Start, TrialManifest, TuneManifest,
 };
+use crate::night::kernels::Known;
+use crate::night::past::{self, Past};
 use crate::pages::{self, Subject};
 use crate::store::{self, Records};
 

@@ -15,6 +15,7 @@ pub mod compare;
 pub mod console;
 mod ending;
 pub mod export;
+pub mod history;
 pub mod holder;
 pub mod inspect;
 pub mod load;

@@ -62,8 +62,10 @@ fn test(sh: &Shell, install_deps: bool, quick: bool) -> Result<()> {
             ("real_compare", "c2"),
             ("real_advise", "a"),
             ("real_bisect", "b"),
+            ("real_night", "n"),
             // After those that unpack a kernel's source, which has a parser in it.
             ("real_exports", "x"),
+            ("page", "w"),
         ] {
             cmd!(sh, "cargo test --release --package kverdict --test {test} -- --ignored --test-threads=1 --nocapture {filter}")
                 .run()?;
@@ -78,8 +80,8 @@ fn install_for_tests(sh: &Shell) -> Result<()> {
     for (program, arguments, package) in [
         ("rpmbuild", &[][..], "rpm"),
         // Debian's Python has venv without this package, and cannot make one.
-        ("python3", &["-m", "ensurepip"], "python3-venv"),
-        ("chromium", &[], "chromium"),
+        ("python3", &["-m", "ensurepip"][..], "python3-venv"),
+        ("chromium", &[][..], "chromium"),
     ] {
         let check = cmd!(sh, "{program} {arguments...} --version");
         if check.quiet().ignore_stdout().ignore_stderr().run().is_err() {

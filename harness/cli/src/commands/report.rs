@@ -77,6 +77,11 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode> {
         // As of one that does not search the fix.
         let code = trial::exit_code(&assessment, false);
         (args.text(&assessment, export)?, code)
+    } else if NightManifest::file(&dir).exists() {
+        let (manifest, records) = store::read::<NightManifest, _>(&dir)?;
+        let report = reports::write_night(&dir, &manifest, &records)?;
+        let export = || Export::of_night(&dir, &manifest, &records, &report);
+        (args.text(&report, export)?, report.conclusion.exit_code())
     } else {
         let (manifest, records) = store::read::<Manifest, _>(&dir)?;
         let report = reports::write(&dir, &manifest, &records)?;
@@ -113,7 +118,7 @@ impl ReportArgs {
 
 fn no_cases(what: &str) -> anyhow::Error {
     Usage(format!(
-        "the run is {what}, which has no test cases: use --format text or json. Runs of verify and compare have them"
+        "the run is {what}, which has no test cases: use --format text or json. Runs of verify, compare and nightly have them"
     ))
     .into()
 }

@@ -8,6 +8,8 @@ import json
 import sys
 
 sys.path.insert(0, sys.argv[1])
+# The parser is in a kernel's source, which stays as it is.
+sys.dont_write_bytecode = True
 
 
 def tree(test):

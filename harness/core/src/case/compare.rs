@@ -1,10 +1,10 @@
 //! A comparison as cases: each side should be no worse than the first one.
 
-use super::{Answer, Case, Made, Results, trials};
+use super::{Answer, Case, Made, Results, of_trial, trials};
 use crate::campaign::Campaign;
 use crate::compare::judge::{Conclusion, Judgement};
 use crate::compare::report::{CompareReport, SideLine, letter};
-use crate::record::{Standing, TrialRecord};
+use crate::record::TrialRecord;
 
 impl Results {
     /// What a comparison tested.
@@ -78,14 +78,5 @@ fn of_judgement(judgement: Judgement) -> Answer {
         Judgement::Better | Judgement::NoDifference => Answer::Passed,
         Judgement::Worse => Answer::Failed,
         Judgement::CouldNotTell => Answer::CouldNotTell,
-    }
-}
-
-/// Nobody is expected to fail, though a side may fail as often as the first one and be no worse.
-fn of_trial(standing: Standing) -> Answer {
-    match standing {
-        Standing::Survived => Answer::Passed,
-        Standing::TargetLockup | Standing::Suspect | Standing::OtherFailure => Answer::Failed,
-        Standing::NotExposed | Standing::Infrastructure => Answer::CouldNotTell,
     }
 }

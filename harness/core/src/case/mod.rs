@@ -2,6 +2,7 @@
 //! asked of one kernel, with its trials. Made of a run's report and records alone.
 
 mod compare;
+mod night;
 mod verify;
 
 use std::collections::BTreeMap;
@@ -173,4 +174,13 @@ fn trials(
     let mine = records.iter().filter(|record| record.arm == arm);
     mine.map(|record| CaseTrial::of(campaign, record, &answer))
         .collect()
+}
+
+/// Of a kernel that nobody expects to fail, though it may fail as often as another one and be no worse.
+fn of_trial(standing: Standing) -> Answer {
+    match standing {
+        Standing::Survived => Answer::Passed,
+        Standing::TargetLockup | Standing::Suspect | Standing::OtherFailure => Answer::Failed,
+        Standing::NotExposed | Standing::Infrastructure => Answer::CouldNotTell,
+    }
 }

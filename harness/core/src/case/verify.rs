@@ -6,6 +6,9 @@ use crate::record::{Standing, TrialRecord};
 use crate::report::Report;
 use crate::verdict::{ArmTally, Conclusion};
 
+/// What is expected of a control.
+pub(super) const LOCKS_UP: &str = "locks up";
+
 impl Results {
     /// What a campaign's run tested.
     pub fn of_verify(
@@ -66,11 +69,11 @@ fn of_control(campaign: &Campaign, tally: &ArmTally) -> (&'static str, Answer, V
     } else {
         Answer::CouldNotTell
     };
-    ("locks up", answer, vec![reason])
+    (LOCKS_UP, answer, vec![reason])
 }
 
 /// A control's survival proves nothing, and neither does another failure of either arm.
-fn of_trial(role: Role, standing: Standing) -> Answer {
+pub(super) fn of_trial(role: Role, standing: Standing) -> Answer {
     match (role, standing) {
         (Role::Control, Standing::TargetLockup) | (Role::Subject, Standing::Survived) => {
             Answer::Passed

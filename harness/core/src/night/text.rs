@@ -4,6 +4,7 @@ use std::fmt::{self, Write as _};
 
 use super::cell::CellId;
 use super::report::{CellReport, Hit, NightReport};
+use crate::ending;
 use crate::history::change::Change;
 use crate::record::Standing;
 use crate::report::TrialLine;
@@ -31,15 +32,8 @@ impl fmt::Display for NightReport {
                 ""
             }
         )?;
-        writeln!(f, "\nmade with:")?;
-        for (label, value) in &self.environment {
-            writeln!(f, "  {label}: {value}")?;
-        }
-        writeln!(f, "\nhow that is known:")?;
-        for method in &self.methods {
-            writeln!(f, "  {method}")?;
-        }
-        Ok(())
+        let how = "how that is known";
+        ending::write_making(f, &self.environment, how, &self.methods)
     }
 }
 
