@@ -369,16 +369,7 @@ impl Campaign {
     /// # Errors
     /// All problems together.
     pub fn parse(file: &str, text: &str) -> Result<Self, Problems> {
-        let campaign: Self = yaml::parse(file, text)?;
-        let problems = campaign.problems();
-        if problems.is_empty() {
-            Ok(campaign)
-        } else {
-            Err(Problems {
-                file: file.to_owned(),
-                problems,
-            })
-        }
+        yaml::parse_checked(file, text, Self::problems)
     }
 
     /// Where the campaign's fields contradict each other, or cannot be what they are.

@@ -22,6 +22,7 @@ pub mod load;
 pub mod night;
 pub mod outside;
 pub mod protocol;
+mod random;
 pub mod record;
 pub mod report;
 pub mod schedule;

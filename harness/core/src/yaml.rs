@@ -64,6 +64,26 @@ impl fmt::Display for Problems {
     }
 }
 
+/// Reads a file and checks what its schema cannot say.
+///
+/// # Errors
+/// As [`parse`]; and all that `check` finds, together.
+pub fn parse_checked<T: DeserializeOwned + JsonSchema>(
+    file: &str,
+    text: &str,
+    check: impl FnOnce(&T) -> Vec<Problem>,
+) -> Result<T, Problems> {
+    let value = parse(file, text)?;
+    let problems = check(&value);
+    if problems.is_empty() {
+        return Ok(value);
+    }
+    Err(Problems {
+        file: file.to_owned(),
+        problems,
+    })
+}
+
 /// Parses `text`, the content of `file`.
 ///
 /// # Errors

@@ -11,6 +11,7 @@ use super::posterior::{Posterior, Sums};
 use super::range::Range;
 use super::search::{Ending, Next, Policy, Weighing};
 use super::thin::Thin;
+use crate::random::Random;
 
 /// Plays.
 const PLAYS: usize = 64;
@@ -163,25 +164,6 @@ impl Play<'_> {
             | Ending::TrialsSpent
             | Ending::MinutesSpent => false,
         }
-    }
-}
-
-/// Steele, Lea and Flood's SplitMix64 (2014).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// Minutes to the next event of a Poisson process.
-    fn waiting(&mut self, rate: f64) -> f64 {
-        let uniform = (self.next() >> 11) as f64 / (1_u64 << 53) as f64;
-        -(1.0 - uniform).ln() / rate
     }
 }
 

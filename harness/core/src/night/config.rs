@@ -287,15 +287,7 @@ impl NightSpec {
     /// # Errors
     /// All problems together.
     pub fn parse(file: &str, text: &str) -> Result<Self, Problems> {
-        let spec: Self = yaml::parse(file, text)?;
-        let problems = spec.problems();
-        if problems.is_empty() {
-            return Ok(spec);
-        }
-        Err(Problems {
-            file: file.to_owned(),
-            problems,
-        })
+        yaml::parse_checked(file, text, Self::problems)
     }
 
     /// Every campaign that it names, with the field that does.

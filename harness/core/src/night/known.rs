@@ -56,17 +56,11 @@ impl KnownIssues {
     /// # Errors
     /// All problems together.
     pub fn parse(file: &str, text: &str) -> Result<Self, Problems> {
-        let known: Self = yaml::parse(file, text)?;
-        let problems: Vec<Problem> = (0..)
-            .zip(&known.issues)
-            .flat_map(|(index, issue)| issue.problems(index))
-            .collect();
-        if problems.is_empty() {
-            return Ok(known);
-        }
-        Err(Problems {
-            file: file.to_owned(),
-            problems,
+        yaml::parse_checked(file, text, |known: &Self| {
+            let issues = (0..).zip(&known.issues);
+            issues
+                .flat_map(|(index, issue)| issue.problems(index))
+                .collect()
         })
     }
 }

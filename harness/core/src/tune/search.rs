@@ -14,6 +14,7 @@ use std::fmt;
 use super::objective::Objective;
 use super::reading::{Counts, Reading};
 use super::space::{Point, Space};
+use crate::random::Random;
 use crate::statistics::Rate;
 
 /// Trials that each round of a race gives to those who are left; the last round decides.
@@ -366,27 +367,6 @@ impl<'a> Walk<'a> {
         let better =
             |best: (f64, Point), one: (f64, Point)| if one.0 > best.0 { one } else { best };
         with_low.reduce(better).map(|(_, point)| point)
-    }
-}
-
-/// Steele, Lea and Flood's SplitMix64 (2014): enough to shuffle, and the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn shuffled<T>(&mut self, mut items: Vec<T>) -> Vec<T> {
-        for end in (1..items.len()).rev() {
-            let other = self.next() % (end as u64 + 1);
-            items.swap(end, other as usize);
-        }
-        items
     }
 }
 

@@ -164,15 +164,7 @@ impl TuneSpec {
     /// # Errors
     /// All problems together.
     pub fn parse(file: &str, text: &str) -> Result<Self, Problems> {
-        let spec: Self = yaml::parse(file, text)?;
-        let problems = spec.problems();
-        if problems.is_empty() {
-            return Ok(spec);
-        }
-        Err(Problems {
-            file: file.to_owned(),
-            problems,
-        })
+        yaml::parse_checked(file, text, Self::problems)
     }
 
     fn problems(&self) -> Vec<Problem> {
