@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
-use kverdict_core::history::change::Demands;
 use kverdict_core::history::flake::{Flake, flakes};
 use serde::Serialize;
 
@@ -47,11 +46,7 @@ pub fn run(args: &FlakesArgs) -> Result<ExitCode> {
     let newest = database.runs(Some(Kind::Night), 1)?.pop();
     let mut list = List { flakes: Vec::new() };
     if let Some(newest) = newest {
-        let demands = Demands {
-            alpha: newest.alpha,
-            cells: newest.cells,
-            reach: newest.reach,
-        };
+        let demands = newest.demands();
         let selection = Selection {
             cell: args.cell.as_deref(),
             limit: LOOK_BACK,

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 use kverdict_core::history::CellNight;
-use kverdict_core::history::change::{Change, Demands, Judged, Past};
+use kverdict_core::history::change::{Change, Judged, Past};
 use kverdict_core::statistics::{Rate, rate};
 use serde::Serialize;
 
@@ -126,11 +126,7 @@ fn collect(
         limit: args.limit as usize + before,
         ..Selection::default()
     };
-    let demands = Demands {
-        alpha: newest.alpha,
-        cells: newest.cells,
-        reach: newest.reach,
-    };
+    let demands = newest.demands();
     for series in database.nights(&selection)? {
         let mut past = Past::of(&[], &demands);
         for night in &series.nights {

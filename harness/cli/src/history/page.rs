@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use kverdict_core::history::change::{Demands, Past};
+use kverdict_core::history::change::Past;
 use kverdict_page::history::{NIGHTS_MAX, Row, page};
 
 use super::LOOK_BACK;
@@ -51,11 +51,7 @@ pub fn write(results: &Path) -> Result<PathBuf> {
 
 /// A cell's nights, each held against those before it.
 fn rows_of(series: &Series, newest: &Run, cell: &str, control: bool) -> Vec<Row> {
-    let demands = Demands {
-        alpha: newest.alpha,
-        cells: newest.cells,
-        reach: newest.reach,
-    };
+    let demands = newest.demands();
     let mut past = Past::of(&[], &demands);
     let judged = series.nights.iter().map(|night| {
         let change = past.add(night).change;

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use kverdict_core::campaign::MinExposure;
 use kverdict_core::compare::failure::Told;
 use kverdict_core::console::{Match, Outcome};
+use kverdict_core::history::change::Demands;
 use kverdict_core::history::{CellNight, PastTrial};
 use kverdict_core::night::cell::CellId;
 use kverdict_core::record::{Ending, Exposure};
@@ -98,6 +99,17 @@ pub struct Run {
     pub reach: usize,
     /// Cells that it tests.
     pub cells: usize,
+}
+
+impl Run {
+    /// What is asked of the judgement of runs like this one.
+    pub fn demands(&self) -> Demands {
+        Demands {
+            alpha: self.alpha,
+            cells: self.cells,
+            reach: self.reach,
+        }
+    }
 }
 
 /// A run with its trials.

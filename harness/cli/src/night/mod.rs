@@ -33,6 +33,23 @@ use crate::store::{Records, Run};
 use kernels::{Commit, Known};
 use past::Past;
 
+/// What cells have in common that share a kernel made ready.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct SessionKey {
+    arm: String,
+    /// Campaigns with a holder run under the translator.
+    has_holder: bool,
+}
+
+impl SessionKey {
+    fn of(cell: &Cell) -> Self {
+        Self {
+            arm: cell.arm.clone(),
+            has_holder: cell.campaign.holder.is_some(),
+        }
+    }
+}
+
 /// A night that this process runs.
 pub struct Nightly<'a> {
     id: String,
@@ -46,8 +63,8 @@ pub struct Nightly<'a> {
     /// What earlier processes spent, in minutes.
     spent_before: f64,
     begun: Instant,
-    /// Kernels that are ready, by arm; those of campaigns with a holder run under the translator.
-    sessions: BTreeMap<(String, bool), Session<'a>>,
+    /// Kernels that are ready.
+    sessions: BTreeMap<SessionKey, Session<'a>>,
     checkouts: BTreeMap<PathBuf, Checkout>,
     /// The cell whose initramfs lies there.
     laid_out: Option<CellId>,
@@ -205,7 +222,7 @@ impl<'a> Nightly<'a> {
     }
 
     fn session(&mut self, cell: &Cell, means: &Means<'a>) -> Result<&mut Session<'a>> {
-        let key = (cell.arm.clone(), cell.campaign.holder.is_some());
+        let key = SessionKey::of(cell);
         if !self.sessions.contains_key(&key) {
             let campaign = self.campaign_of(cell, means)?;
             let records = &self.records;
@@ -250,7 +267,7 @@ impl<'a> Nightly<'a> {
 
     /// Tries a cell once, or notes why it cannot be tried.
     fn attempt(&mut self, cell: &Cell, means: &Means<'a>) -> Result<()> {
-        let key = (cell.arm.clone(), cell.campaign.holder.is_some());
+        let key = SessionKey::of(cell);
         if !self.sessions.contains_key(&key) {
             self.prepare(cell, means)?;
             if !self.sessions.contains_key(&key) {
@@ -285,7 +302,7 @@ impl<'a> Nightly<'a> {
 
     /// Whether detectors work on a cell's kernel: it is locked up once on purpose.
     fn is_proven(&mut self, cell: &Cell) -> Result<bool> {
-        let key = (cell.arm.clone(), cell.campaign.holder.is_some());
+        let key = SessionKey::of(cell);
         let Some(session) = self.sessions.get_mut(&key) else {
             return Ok(false);
         };
