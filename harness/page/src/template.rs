@@ -9,13 +9,14 @@ use serde::Serialize;
 
 use crate::{Error, ink, text};
 
-const TEMPLATES: [(&str, &str); 8] = [
+const TEMPLATES: [(&str, &str); 9] = [
     ("base.html", include_str!("../templates/base.html")),
     ("parts.html", include_str!("../templates/parts.html")),
     ("run.html", include_str!("../templates/run.html")),
     ("night.html", include_str!("../templates/night.html")),
     ("history.html", include_str!("../templates/history.html")),
     ("close-up.html", include_str!("../templates/close-up.html")),
+    ("methods.html", include_str!("../templates/methods.html")),
     ("trials.html", include_str!("../templates/trials.html")),
     ("style.css", include_str!("../templates/style.css")),
 ];
