@@ -8,13 +8,8 @@ use std::path::PathBuf;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use made_up::{Place, shell};
+use made_up::{Place, TARGET_LOCKUP, shell};
 use serde_json::Value;
-
-const TARGET_LOCKUP: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../core/tests/logs/target-6.12-reintroduced.log"
-);
 
 /// Whether a trial of a kernel with the defect locks up depends on its number alone. `hang` names a trial.
 const GUEST: &str = r#"#!/bin/sh

@@ -8,13 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use made_up::Place;
+use made_up::{Place, TARGET_LOCKUP};
 use serde_json::Value;
-
-const TARGET_LOCKUP: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../core/tests/logs/target-6.12-reintroduced.log"
-);
 
 const SPEC: &str = "
 schema: 1

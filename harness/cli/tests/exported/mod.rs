@@ -10,13 +10,8 @@ mod made_up;
 use std::fs;
 use std::path::PathBuf;
 
-use made_up::Place;
+use made_up::{Place, TARGET_LOCKUP};
 use serde_json::{Value, json};
-
-const TARGET_LOCKUP: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../core/tests/logs/target-6.12-reintroduced.log"
-);
 
 const GUEST: &str = r#"#!/bin/sh
 [ "$1" = --version ] && { echo "QEMU emulator version 9.9"; exit 0; }

@@ -10,6 +10,12 @@ use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
 
+/// A console with the lockup, of a real boot.
+pub const TARGET_LOCKUP: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../core/tests/logs/target-6.12-reintroduced.log"
+);
+
 const MAKEFILE: &str = r#"
 objects := $(O)/kernel/a.o $(O)/kernel/b.o
 allnoconfig:

@@ -11,13 +11,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::made_up::{self, Place};
+use crate::made_up::{self, Place, TARGET_LOCKUP};
 use crate::support::wait_until;
-
-const TARGET_LOCKUP: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../core/tests/logs/target-6.12-reintroduced.log"
-);
 
 /// `hang` names a trial that does not end.
 const GUEST: &str = r#"#!/bin/sh
