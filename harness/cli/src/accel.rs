@@ -1,7 +1,8 @@
 //! Which accelerator a guest gets. `auto` is decided by booting a kernel: /dev/kvm may open, create
 //! a VM and run the firmware, and still never get a Linux kernel to its first message.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,19 @@ impl Choice {
     }
 }
 
+/// Whether this machine has what somebody else has chosen; how well it works its trials show.
+///
+/// # Errors
+/// When KVM cannot be opened.
+pub fn check(acceleration: Acceleration) -> Result<()> {
+    match acceleration {
+        Acceleration::Tcg => Ok(()),
+        Acceleration::Kvm => open_kvm().map(|_| ()).with_context(|| {
+            format!("the run's trials need KVM, and {KVM_DEVICE} cannot be opened here")
+        }),
+    }
+}
+
 /// Decides which accelerator `asked` means on this machine. `auto` boots `kernel` to find out, and
 /// keeps the answer in `memo` until the host boots again.
 ///
@@ -56,11 +70,7 @@ pub fn choose(asked: Accelerator, kernel: &Path, memo: &Path) -> Result<Choice> 
     match asked {
         Accelerator::Tcg => choice(Acceleration::Tcg, "asked for"),
         Accelerator::Kvm => choice(Acceleration::Kvm, "asked for"),
-        Accelerator::Auto => match fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(KVM_DEVICE)
-        {
+        Accelerator::Auto => match open_kvm() {
             Err(error) => choice(
                 Acceleration::Tcg,
                 &format!("{KVM_DEVICE} cannot be opened: {error}"),
@@ -82,6 +92,13 @@ pub fn choose(asked: Accelerator, kernel: &Path, memo: &Path) -> Result<Choice> 
             }
         },
     }
+}
+
+fn open_kvm() -> io::Result<File> {
+    fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(KVM_DEVICE)
 }
 
 /// A probe's answer, which holds until the host boots again.

@@ -46,6 +46,7 @@ pub fn prove(
         symbols,
         policy.sample_interval(),
         boot_deadline + PATIENCE * (PATIENCE_OF_THE_HOST + 1),
+        None,
     )?;
     let mut proof = Proof {
         boot_deadline: guest.start + boot_deadline,

@@ -200,7 +200,7 @@ impl<'a> Bisection<'a> {
         if !campaign.policy.prove_detectors && !session.lacks_names(campaign, label)? {
             return Ok((session, None));
         }
-        let arming = session.prove_detectors(campaign, label, self.run.dir())?;
+        let arming = session.prove_detectors(campaign, label)?;
         self.run.record_arming(&arming)?;
         Ok((session, Some(arming)))
     }

@@ -123,7 +123,7 @@ fn look_at_side(
         },
         revert: arm.revert.clone(),
         apply: arm.apply.clone(),
-        jobs: means.jobs,
+        jobs: means.compile_jobs,
         ..BuildRequest::default()
     };
     match Builder::new(means.catalogue, means.cache, means.progress).build(&request) {

@@ -37,8 +37,13 @@ impl Holder {
     /// When the kernel lacks one, or the folder cannot be written.
     pub fn prepare(spec: &HolderSpec, qemu: &str, run: &RunDir, symbols: &Symbols) -> Result<Self> {
         let places = Self::places(symbols).map_err(|why| anyhow!(why))?;
-        let plugin = run.holder();
-        store::replace(&plugin, &for_api(PLUGIN, api_version(qemu))?)?;
+        let api = api_version(qemu);
+        let plugin = run.holder(api);
+        let content = for_api(PLUGIN, api)?;
+        // Other guests may have it loaded.
+        if !fs::read(&plugin).is_ok_and(|there| there == content) {
+            store::replace(&plugin, &content)?;
+        }
         Ok(Self {
             spec: spec.clone(),
             plugin,
@@ -97,7 +102,7 @@ fn range(symbols: &Symbols, name: &str) -> Option<std::ops::Range<u64>> {
 
 /// Version of the plugin API that a QEMU accepts: 9.0 raised the least one to 2, and the next that was
 /// due for removal is 2 itself. The functions used did not change.
-fn api_version(qemu: &str) -> i32 {
+fn api_version(qemu: &str) -> u8 {
     let after = qemu.split("version ").nth(1).unwrap_or_default();
     let mut numbers = after
         .split('.')
@@ -111,8 +116,8 @@ fn api_version(qemu: &str) -> i32 {
 }
 
 /// The plugin with another API version in it.
-fn for_api(plugin: &[u8], version: i32) -> Result<Vec<u8>> {
-    let version = version.to_ne_bytes();
+fn for_api(plugin: &[u8], version: u8) -> Result<Vec<u8>> {
+    let version = i32::from(version).to_ne_bytes();
     let at = plugin
         .windows(MARKER.len())
         .position(|window| window == MARKER)

@@ -73,6 +73,10 @@ impl RunDir {
     pub fn events(&self) -> PathBuf {
         self.root.join("events.jsonl")
     }
+    /// One line per trial that was asked for.
+    pub fn orders(&self) -> PathBuf {
+        self.root.join("orders.jsonl")
+    }
     /// One line per finished trial.
     pub fn trials(&self) -> PathBuf {
         self.root.join("trials.jsonl")
@@ -105,6 +109,26 @@ impl RunDir {
     pub fn build(&self, key: &str) -> PathBuf {
         self.root.join("builds").join(key)
     }
+    /// bzImage of a kernel, in runs whose trials are made elsewhere.
+    pub fn image(&self, key: &str) -> PathBuf {
+        self.build(key).join("bzImage")
+    }
+    /// Names in a kernel, if it came with them.
+    pub fn system_map(&self, key: &str) -> PathBuf {
+        self.build(key).join("System.map")
+    }
+    /// This program, in runs whose trials are made elsewhere.
+    pub fn program(&self) -> PathBuf {
+        self.root.join("kverdict")
+    }
+    /// What those said that made trials elsewhere.
+    pub fn elsewhere(&self) -> PathBuf {
+        self.root.join("elsewhere")
+    }
+    /// What one of them said.
+    pub fn elsewhere_log(&self, id: &str) -> PathBuf {
+        self.elsewhere().join(format!("{id}.log"))
+    }
     /// Initramfs of the run's guests, by what they do.
     pub fn initramfs(&self, task: &str) -> PathBuf {
         self.root.join(format!("initramfs-{task}.cpio"))
@@ -125,15 +149,21 @@ impl RunDir {
         }
         Ok(found)
     }
-    /// The plugin that QEMU loads, for campaigns that hold windows open.
-    pub fn holder(&self) -> PathBuf {
-        self.root.join("holder.so")
+    /// The plugin that QEMU loads, for campaigns that hold windows open, for a version of its interface.
+    pub fn holder(&self, api: u8) -> PathBuf {
+        self.root.join(format!("holder-{api}.so"))
+    }
+    /// Folders of all trials.
+    pub fn all_trials(&self) -> PathBuf {
+        self.root.join("trials")
     }
     /// Folder of a trial.
     pub fn trial(&self, id: &str) -> TrialDir {
-        TrialDir {
-            root: self.root.join("trials").join(id),
-        }
+        TrialDir::among(&self.all_trials(), id)
+    }
+    /// What whoever makes trials elsewhere has to know.
+    pub fn spec(&self) -> PathBuf {
+        self.root.join("spec.json")
     }
 }
 
@@ -189,6 +219,10 @@ impl TrialDir {
     /// A folder outside any run, for a single boot.
     pub fn at(root: PathBuf) -> Self {
         Self { root }
+    }
+    /// The folder of a trial in a folder of trials.
+    pub fn among(trials: &Path, id: &str) -> Self {
+        Self::at(trials.join(id))
     }
     /// The folder itself; QEMU's working directory.
     pub fn root(&self) -> &Path {

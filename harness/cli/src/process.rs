@@ -5,6 +5,7 @@
 //! and no compiler is left behind. The death signal is tied to the spawning *thread*: spawn from
 //! threads that live as long as the child.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::{Pid, Signal};
+use rustix::thread::CpuSet;
 
 /// How often a waiting loop looks at its conditions.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(20);
@@ -82,6 +84,7 @@ pub struct Job {
     env: Vec<(OsString, OsString)>,
     log: Option<PathBuf>,
     input: Option<Vec<u8>>,
+    cpus: Option<CpuSet>,
     deadline: Duration,
 }
 
@@ -95,6 +98,7 @@ impl Job {
             env: Vec::new(),
             log: None,
             input: None,
+            cpus: None,
             deadline,
         }
     }
@@ -150,6 +154,16 @@ impl Job {
         self
     }
 
+    /// The host's CPUs that it may run on, with all its threads; absent: any.
+    pub fn cpus(mut self, cpus: Option<&BTreeSet<u32>>) -> Self {
+        self.cpus = cpus.map(|cpus| {
+            let mut set = CpuSet::new();
+            cpus.iter().for_each(|cpu| set.set(*cpu as usize));
+            set
+        });
+        self
+    }
+
     /// The command as one would type it in a shell.
     pub fn shell_line(&self) -> String {
         let mut words = Vec::new();
@@ -174,10 +188,18 @@ impl Job {
             Some(bytes) => expression.stdin_bytes(bytes.clone()),
             None => expression.stdin_null(),
         };
-        let mut expression = expression.unchecked().before_spawn(|command| {
-            // SAFETY: the closure runs between fork and exec and calls only
-            // setpgid and prctl, which are async-signal-safe.
-            unsafe { command.pre_exec(leave_with_parent) };
+        let cpus = self.cpus;
+        let mut expression = expression.unchecked().before_spawn(move |command| {
+            // SAFETY: the closure runs between fork and exec and calls only setpgid, prctl and
+            // sched_setaffinity, which are plain system calls.
+            unsafe {
+                command.pre_exec(move || {
+                    if let Some(cpus) = &cpus {
+                        rustix::thread::sched_setaffinity(None, cpus)?;
+                    }
+                    leave_with_parent()
+                })
+            };
             Ok(())
         });
         if let Some(dir) = &self.dir {

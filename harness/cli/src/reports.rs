@@ -74,12 +74,12 @@ pub fn write(dir: &RunDir, manifest: &Manifest, records: &Records) -> Result<Rep
 }
 
 /// Judges the trials of a single kernel.
-pub fn assess(manifest: &TrialManifest, records: &Records) -> Assessment {
+pub fn assess(manifest: &TrialManifest, armings: &[Arming], trials: &[TrialRecord]) -> Assessment {
     assessment::assess(
         &manifest.campaign.policy,
         &manifest.enough,
-        records.armings.last(),
-        &records.trials,
+        armings.last(),
+        trials,
     )
 }
 
@@ -92,7 +92,7 @@ pub fn write_trial(
     manifest: &TrialManifest,
     records: &Records,
 ) -> Result<Assessment> {
-    let assessment = assess(manifest, records);
+    let assessment = assess(manifest, &records.armings, &records.trials);
     store::replace(&dir.report_json(), &serde_json::to_vec_pretty(&assessment)?)?;
     store::replace(&dir.report_text(), assessment.to_string().as_bytes())?;
     let trials: Vec<&TrialRecord> = records.trials.iter().collect();

@@ -1,5 +1,6 @@
 //! A guest that runs and is watched: QEMU, what the console and the agent say, and the vCPUs.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -34,7 +35,8 @@ pub struct RunningGuest {
 impl RunningGuest {
     /// Starts `machine` in `dir`, which is emptied first: a folder without a record is what a killed
     /// run left. QEMU is ended after `limit` at the latest; the vCPUs are sampled
-    /// every `sample_interval`, and more often when something looks stuck.
+    /// every `sample_interval`, and more often when something looks stuck. Of the host's CPUs it gets `cpus`
+    /// only; absent: any.
     ///
     /// # Errors
     /// When the folder cannot be written, or QEMU cannot be started.
@@ -44,6 +46,7 @@ impl RunningGuest {
         symbols: &Symbols,
         sample_interval: Duration,
         limit: Duration,
+        cpus: Option<&BTreeSet<u32>>,
     ) -> Result<Self> {
         let _ = fs::remove_dir_all(dir.root());
         fs::create_dir_all(dir.root())
@@ -54,7 +57,8 @@ impl RunningGuest {
         let job = Job::new(qemu::QEMU, limit)
             .args(machine.argv())
             .dir(dir.root())
-            .log(dir.qemu_log());
+            .log(dir.qemu_log())
+            .cpus(cpus);
         store::replace(
             &dir.qemu_argv(),
             format!("{}\n", job.shell_line()).as_bytes(),

@@ -2,33 +2,27 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
 use kverdict_core::arming::Arming;
 use kverdict_core::campaign::{Arm, Campaign};
+use kverdict_core::order::Order;
 use kverdict_core::outside::symbols::Symbols;
 use kverdict_core::protocol;
 use kverdict_core::record::TrialRecord;
 use serde_json::json;
 
 use crate::accel::{self, Choice};
-use crate::agent_channel::Phase;
-use crate::arming;
 use crate::build::cache::Cache;
 use crate::build::{BuildRecord, BuildRequest, Builder, BuiltKernel};
 use crate::catalogue::Catalogue;
+use crate::guests::{Bootable, Guests, IDLE, LOAD, Surroundings};
 use crate::holder::Holder;
 use crate::initramfs;
 use crate::layout::RunDir;
-use crate::progress::{Progress, Task};
-use crate::qemu::{Machine, Ports};
+use crate::progress::Progress;
 use crate::store::{self, Run};
-use crate::trial::{self, TrialSpec};
-
-/// Guests that run the campaign's load.
-const LOAD: &str = "load";
-/// Guests that do nothing, to be locked up on purpose.
-const IDLE: &str = "idle";
 
 /// What a session gets its kernels with.
 #[derive(Debug, Clone, Copy)]
@@ -42,24 +36,15 @@ pub struct Means<'a> {
     /// QEMU's version line.
     pub qemu: &'a str,
     /// Parallel compile jobs; absent: one per processor.
-    pub jobs: Option<usize>,
-}
-
-/// An arm's kernel, with the names in it.
-#[derive(Debug)]
-struct ArmKernel {
-    arm: String,
-    kernel: BuiltKernel,
-    symbols: Symbols,
+    pub compile_jobs: Option<usize>,
 }
 
 /// Kernels that are ready to boot, and how their guests run.
 #[derive(Debug)]
 pub struct Session<'a> {
     progress: &'a Progress,
-    qemu: &'a str,
-    kernels: Vec<ArmKernel>,
-    acceleration: Choice,
+    records: Vec<(String, BuildRecord)>,
+    guests: Guests,
 }
 
 impl<'a> Session<'a> {
@@ -75,17 +60,19 @@ impl<'a> Session<'a> {
         run: &mut Run,
         check: &dyn Fn(&str, &str) -> Result<()>,
     ) -> Result<Self> {
-        let mut kernels = Vec::new();
+        let (mut kernels, mut records) = (Vec::new(), Vec::new());
         for name in arms {
             let arm = campaign.arms.get(*name);
             let arm = arm.with_context(|| format!("the campaign has no arm `{name}`"))?;
             let kernel = build(means, name, arm, run)?;
             check(name, kernel.record.key.as_str())?;
-            kernels.push(ArmKernel {
+            kernels.push(Bootable {
                 arm: (*name).to_owned(),
-                symbols: symbols(&kernel)?,
-                kernel,
+                build: kernel.record.key.as_str().to_owned(),
+                symbols: symbols(kernel.system_map.as_deref())?,
+                image: kernel.bzimage,
             });
+            records.push(((*name).to_owned(), kernel.record));
         }
         let first = kernels.first().context("a session has arms")?;
         let acceleration = if campaign.holder.is_some() {
@@ -93,7 +80,7 @@ impl<'a> Session<'a> {
         } else {
             accel::choose(
                 campaign.guest.accelerator,
-                &first.kernel.bzimage,
+                &first.image,
                 &means.cache.kvm_probe(),
             )?
         };
@@ -107,9 +94,13 @@ impl<'a> Session<'a> {
         );
         Ok(Self {
             progress: means.progress,
-            qemu: means.qemu,
-            kernels,
-            acceleration,
+            records,
+            guests: Guests {
+                kernels,
+                acceleration: acceleration.acceleration,
+                qemu: means.qemu.to_owned(),
+                run: run.dir().clone(),
+            },
         })
     }
 
@@ -135,52 +126,25 @@ impl<'a> Session<'a> {
         number: u32,
         run: &mut Run,
     ) -> Result<TrialRecord> {
-        let id = format!("{number:04}-{arm}");
-        let ArmKernel {
-            kernel, symbols, ..
-        } = self.kernel(arm)?;
-        // Of each trial's own campaign, because holds may differ between trials.
-        let holder = campaign.holder.as_ref();
-        let holder = holder
-            .map(|spec| Holder::prepare(spec, self.qemu, run.dir(), symbols))
-            .transpose()
-            .with_context(|| format!("arm {arm}"))?;
-        let spec = TrialSpec {
-            id: id.clone(),
+        let order = Order {
             number,
             arm: arm.to_owned(),
-            build: kernel.record.key.as_str().to_owned(),
-            dir: run.dir().trial(&id),
-            machine: Machine {
-                holder: holder.as_ref(),
-                ..self.machine(campaign, &id, kernel, run.dir().initramfs(LOAD))
-            },
-            symbols,
-            signature: &campaign.signature,
-            policy: &campaign.policy,
         };
-        run.event("trial-started", json!({"id": id}));
-        let task = self.progress.task(
-            format!("trial {id}"),
-            u64::from(campaign.policy.load_seconds),
-        );
-        let record = trial::run(&spec, &mut |standing| show(&task, &standing))?;
-        let standing = record.standing(&campaign.policy.min_exposure);
-        task.finish(format!(
-            "{standing} after {:.1} s of load: {}{}",
-            record.exposure.load_ms as f64 / 1000.0,
-            record.outcome,
-            if record.title.is_empty() {
-                String::new()
-            } else {
-                format!(": {}", record.title)
-            },
-        ));
-        run.event(
-            "trial-ended",
-            json!({"id": id, "standing": standing, "outcome": record.outcome}),
-        );
+        run.trial_started(&order);
+        let around = Surroundings {
+            dir: run.dir().trial(&order.id()),
+            lease: None,
+            stop: &AtomicBool::new(false),
+            progress: Some(self.progress),
+        };
+        let record = self.guests.trial(campaign, &order, &around)?;
+        run.trial_ended(campaign, &record);
         Ok(record)
+    }
+
+    /// The kernels, and how their guests run.
+    pub fn guests(&self) -> &Guests {
+        &self.guests
     }
 
     /// What an arm's kernel is made of.
@@ -188,7 +152,9 @@ impl<'a> Session<'a> {
     /// # Errors
     /// When the session has no such arm.
     pub fn record(&self, arm: &str) -> Result<&BuildRecord> {
-        Ok(&self.kernel(arm)?.kernel.record)
+        let found = self.records.iter().find(|(name, _)| name == arm);
+        let (_, record) = found.with_context(|| format!("the session has no arm `{arm}`"))?;
+        Ok(record)
     }
 
     /// Whether a campaign needs names of an arm's kernel that are not known: it came without a
@@ -197,7 +163,7 @@ impl<'a> Session<'a> {
     /// # Errors
     /// When the session has no such arm.
     pub fn lacks_names(&self, campaign: &Campaign, arm: &str) -> Result<bool> {
-        Ok(campaign.holder.is_some() && self.kernel(arm)?.symbols.is_empty())
+        Ok(campaign.holder.is_some() && self.guests.kernel(arm)?.symbols.is_empty())
     }
 
     /// Why a campaign's trials cannot be made with an arm's kernel: it lacks what the holder watches. `None`:
@@ -206,7 +172,7 @@ impl<'a> Session<'a> {
     /// # Errors
     /// When the session has no such arm.
     pub fn refusal(&self, campaign: &Campaign, arm: &str) -> Result<Option<String>> {
-        let symbols = &self.kernel(arm)?.symbols;
+        let symbols = &self.guests.kernel(arm)?.symbols;
         let holder = campaign.holder.as_ref();
         Ok(holder.and_then(|_| Holder::places(symbols).err()))
     }
@@ -215,55 +181,8 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// As [`Session::trial`].
-    pub fn prove_detectors(
-        &mut self,
-        campaign: &Campaign,
-        arm: &str,
-        run: &RunDir,
-    ) -> Result<Arming> {
-        let id = format!("0000-{arm}");
-        let ArmKernel {
-            kernel, symbols, ..
-        } = self.kernel(arm)?;
-        let task = self.progress.task(format!("detectors {arm}"), 0);
-        task.set(0, "a lockup made on purpose");
-        let (arming, names) = arming::prove(
-            arm,
-            kernel.record.key.as_str(),
-            &run.trial(&id),
-            &self.machine(campaign, &id, kernel, run.initramfs(IDLE)),
-            symbols,
-            &campaign.policy,
-        )?;
-        task.finish(arming.to_string());
-        if let Some(one) = self.kernels.iter_mut().find(|one| one.arm == arm) {
-            one.symbols = names;
-        }
-        Ok(arming)
-    }
-
-    fn kernel(&self, arm: &str) -> Result<&ArmKernel> {
-        let found = self.kernels.iter().find(|one| one.arm == arm);
-        found.with_context(|| format!("the session has no kernel of arm `{arm}`"))
-    }
-
-    fn machine<'b>(
-        &self,
-        campaign: &'b Campaign,
-        id: &'b str,
-        kernel: &BuiltKernel,
-        initramfs: PathBuf,
-    ) -> Machine<'b> {
-        Machine {
-            name: id,
-            guest: &campaign.guest,
-            acceleration: self.acceleration.acceleration,
-            kernel: kernel.bzimage.clone(),
-            initramfs,
-            cmdline: Vec::new(),
-            ports: Ports::Files,
-            holder: None,
-        }
+    pub fn prove_detectors(&mut self, campaign: &Campaign, arm: &str) -> Result<Arming> {
+        self.guests.prove_detectors(campaign, arm, self.progress)
     }
 }
 
@@ -275,7 +194,7 @@ fn build(means: &Means<'_>, name: &str, arm: &Arm, run: &mut Run) -> Result<Buil
         toolchain: arm.toolchain.clone(),
         revert: arm.revert.clone(),
         apply: arm.apply.clone(),
-        jobs: means.jobs,
+        jobs: means.compile_jobs,
         ..BuildRequest::default()
     };
     let kernel = Builder::new(means.catalogue, means.cache, means.progress)
@@ -316,22 +235,14 @@ fn keep_papers(kernel: &BuiltKernel, dir: &Path) -> Result<()> {
 
 /// Names of a kernel's functions and variables. A kernel that came without a System.map is asked for
 /// its own once it runs.
-fn symbols(kernel: &BuiltKernel) -> Result<Symbols> {
-    let Some(path) = &kernel.system_map else {
+///
+/// # Errors
+/// When the file cannot be read, or is none.
+pub fn symbols(system_map: Option<&Path>) -> Result<Symbols> {
+    let Some(path) = system_map else {
         return Ok(Symbols::default());
     };
     let text =
         fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     Symbols::from_system_map(&text).with_context(|| path.display().to_string())
-}
-
-fn show(task: &Task<'_>, standing: &trial::Standing<'_>) {
-    let text = match standing.phase {
-        Phase::Booting => "booting",
-        Phase::SettingUp | Phase::Armed => "setting up",
-        Phase::Loading => "under load",
-        Phase::Ended => "shutting down",
-        Phase::Unfit(_) | Phase::LoadFailed(_) => "failed",
-    };
-    task.set(standing.load_seconds, text);
 }

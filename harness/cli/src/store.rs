@@ -1,5 +1,6 @@
 //! Records of a run on disk: written so that a kill at any moment loses at most the trial under way.
 
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -7,6 +8,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use kverdict_core::arming::Arming;
+use kverdict_core::campaign::Campaign;
+use kverdict_core::order::Order;
 use kverdict_core::record::TrialRecord;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -54,10 +57,11 @@ impl Run {
     ///
     /// # Errors
     /// When it does not exist, another process writes into it, or a record cannot be read.
-    pub fn resume<M: Started, T: DeserializeOwned>(dir: RunDir) -> Result<(Self, M, Records<T>)> {
+    pub fn resume<M: Started, T: Entry>(dir: RunDir) -> Result<(Self, M, Records<T>)> {
         let (manifest, records) = read(&dir)?;
         drop_torn_line(&dir.trials())?;
         drop_torn_line(&dir.armings())?;
+        drop_torn_line(&dir.orders())?;
         Ok((Self::open(dir)?, manifest, records))
     }
 
@@ -88,6 +92,30 @@ impl Run {
     pub fn event(&mut self, what: &str, detail: serde_json::Value) {
         let line = json!({"time": now(), "event": what, "detail": detail});
         let _ = writeln!(self.events, "{line}");
+    }
+
+    /// Notes that a trial begins.
+    pub fn trial_started(&mut self, order: &Order) {
+        self.event("trial-started", json!({"id": order.id()}));
+    }
+
+    /// Notes that one has ended.
+    pub fn trial_ended(&mut self, campaign: &Campaign, record: &TrialRecord) {
+        let standing = record.standing(&campaign.policy.min_exposure);
+        self.event(
+            "trial-ended",
+            json!({"id": record.id, "standing": standing, "outcome": record.outcome}),
+        );
+    }
+
+    /// Keeps that a trial is wanted, before anybody begins with it: one that is lost is made again, because
+    /// what gets lost is what takes long.
+    ///
+    /// # Errors
+    /// As [`Run::record`].
+    pub fn order(&mut self, order: &Order) -> Result<()> {
+        let path = self.dir.orders();
+        append(&mut open_for_append(&path)?, &path, order)
     }
 
     /// Stores a finished trial for good, first in its own folder, then in the run's list.
@@ -124,13 +152,34 @@ impl Run {
     }
 }
 
+/// A line of a run's list of trials.
+pub trait Entry: DeserializeOwned {
+    /// Where it belongs in the list, whenever it came; equal ones are in the order in which they came.
+    fn number(&self) -> u32;
+}
+
+impl<T: AsRef<TrialRecord> + DeserializeOwned> Entry for T {
+    fn number(&self) -> u32 {
+        self.as_ref().number
+    }
+}
+
+impl Entry for Attempt {
+    /// Candidates are tried one after the other.
+    fn number(&self) -> u32 {
+        0
+    }
+}
+
 /// What a run has recorded: all that its verdict is made of.
 #[derive(Debug)]
 pub struct Records<T = TrialRecord> {
     /// Lockups made on purpose.
     pub armings: Vec<Arming>,
-    /// Finished trials.
+    /// Finished trials, in the order of their numbers.
     pub trials: Vec<T>,
+    /// Trials that were asked for, in runs that may have several at once.
+    pub orders: Vec<Order>,
 }
 
 impl<T> Default for Records<T> {
@@ -138,6 +187,7 @@ impl<T> Default for Records<T> {
         Self {
             armings: Vec::new(),
             trials: Vec::new(),
+            orders: Vec::new(),
         }
     }
 }
@@ -145,8 +195,25 @@ impl<T> Default for Records<T> {
 impl<T: AsRef<TrialRecord>> Records<T> {
     /// Number of the trial to come, from 1.
     pub fn next_number(&self) -> u32 {
-        let numbers = self.trials.iter().map(|trial| trial.as_ref().number);
-        numbers.max().unwrap_or(0) + 1
+        let made = self.trials.iter().map(|trial| trial.as_ref().number);
+        let asked = self.orders.iter().map(|order| order.number);
+        made.chain(asked).max().unwrap_or(0) + 1
+    }
+
+    /// Adds a trial where its number belongs.
+    pub fn insert(&mut self, trial: T) {
+        let number = trial.as_ref().number;
+        let place = self
+            .trials
+            .partition_point(|one| one.as_ref().number < number);
+        self.trials.insert(place, trial);
+    }
+
+    /// Trials that were asked for and have no record.
+    pub fn lost(&self) -> Vec<Order> {
+        let made: HashSet<u32> = self.trials.iter().map(|one| one.as_ref().number).collect();
+        let lost = self.orders.iter().filter(|one| !made.contains(&one.number));
+        lost.cloned().collect()
     }
 
     /// Whether `build` is the kernel that the arm's records are about.
@@ -201,12 +268,14 @@ fn append(file: &mut File, path: &Path, record: &impl Serialize) -> Result<()> {
 ///
 /// # Errors
 /// When there is no run, or its records are of another version or damaged (names file and line).
-pub fn read<M: Started, T: DeserializeOwned>(dir: &RunDir) -> Result<(M, Records<T>)> {
+pub fn read<M: Started, T: Entry>(dir: &RunDir) -> Result<(M, Records<T>)> {
     let manifest = manifest::read(dir)?;
-    let records = Records {
+    let mut records = Records {
         armings: read_lines(&dir.armings())?,
         trials: read_lines(&dir.trials())?,
+        orders: read_lines(&dir.orders())?,
     };
+    records.trials.sort_by_key(T::number);
     Ok((manifest, records))
 }
 
@@ -250,12 +319,24 @@ fn drop_torn_line(path: &Path) -> Result<()> {
 /// # Errors
 /// When the folder cannot be written.
 pub fn replace(path: &Path, content: &[u8]) -> Result<()> {
+    replace_with_mode(path, content, 0o644)
+}
+
+/// The same for a program.
+///
+/// # Errors
+/// As [`replace`].
+pub fn replace_program(path: &Path, content: &[u8]) -> Result<()> {
+    replace_with_mode(path, content, 0o755)
+}
+
+fn replace_with_mode(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
     let write = || -> io::Result<()> {
         fs::create_dir_all(dir)?;
         // Readable by others, as far as the umask allows: results are shared.
         let mut file = tempfile::Builder::new()
-            .permissions(fs::Permissions::from_mode(0o644))
+            .permissions(fs::Permissions::from_mode(mode))
             .tempfile_in(dir)?;
         file.write_all(content)?;
         file.as_file().sync_data()?;
@@ -302,7 +383,7 @@ mod tests {
         };
         let records: Records = Records {
             armings: vec![arming("fixed", "k1"), arming("unfixed", "k2")],
-            trials: Vec::new(),
+            ..Records::default()
         };
         records.check_build("fixed", "k1").unwrap();
         records.check_build("new", "k3").unwrap();

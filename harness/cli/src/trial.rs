@@ -1,5 +1,6 @@
 //! One trial: boot a kernel, watch console and agent, end it, and say what was seen.
 
+use std::collections::BTreeSet;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
@@ -52,7 +53,12 @@ pub struct TrialSpec<'a> {
     pub signature: &'a str,
     /// Deadlines.
     pub policy: &'a Policy,
+    /// The host's CPUs that QEMU may run on; absent: any.
+    pub cpus: Option<&'a BTreeSet<u32>>,
 }
+
+/// What is told how far a trial is; an error of its ends the trial.
+pub type Watch<'a> = &'a mut dyn FnMut(Standing<'_>) -> Result<()>;
 
 /// Where a trial stands, for the progress display.
 #[derive(Debug, Clone)]
@@ -88,7 +94,7 @@ enum Reason {
 /// # Errors
 /// Trouble of the host only (QEMU missing, disk full), or [`Interrupted`]; whatever the guest does
 /// is an outcome.
-pub fn run(spec: &TrialSpec<'_>, watch: &mut dyn FnMut(Standing<'_>)) -> Result<TrialRecord> {
+pub fn run(spec: &TrialSpec<'_>, watch: Watch<'_>) -> Result<TrialRecord> {
     let started = store::now();
     let mut watcher = Watcher::start(spec)?;
     let end = watcher.follow_to_the_end(watch)?;
@@ -118,7 +124,14 @@ impl<'a> Watcher<'a> {
                 + 600,
         );
         let interval = spec.policy.sample_interval();
-        let guest = RunningGuest::start(&spec.dir, &spec.machine, spec.symbols, interval, limit)?;
+        let guest = RunningGuest::start(
+            &spec.dir,
+            &spec.machine,
+            spec.symbols,
+            interval,
+            limit,
+            spec.cpus,
+        )?;
         Ok(Self {
             last_word: guest.start,
             tally: Tally::new(&spec.dir),
@@ -133,7 +146,7 @@ impl<'a> Watcher<'a> {
         })
     }
 
-    fn follow_to_the_end(&mut self, watch: &mut dyn FnMut(Standing<'_>)) -> Result<End> {
+    fn follow_to_the_end(&mut self, watch: Watch<'_>) -> Result<End> {
         loop {
             let exited = self.guest.child.try_wait()?;
             self.take_in()?;
@@ -150,10 +163,11 @@ impl<'a> Watcher<'a> {
                 self.take_in()?;
                 return Ok(End::Stopped(reason));
             }
+            // Should it fail, dropping the guest ends it.
             watch(Standing {
                 phase: &self.guest.agent.phase,
                 load_seconds: self.guest.agent.load_ms() / 1000,
-            });
+            })?;
             std::thread::sleep(process::POLL_INTERVAL);
         }
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use kverdict_core::campaign::Campaign;
+use kverdict_core::order::Order;
 use kverdict_core::report::Report;
 use kverdict_core::schedule::{self, Next};
 use kverdict_core::verdict;
@@ -12,6 +13,8 @@ use crate::build;
 use crate::build::cache::Cache;
 use crate::campaigns;
 use crate::catalogue::Catalogue;
+use crate::dispatch::{self, Schedule, Step};
+use crate::executor::ExecutorArgs;
 use crate::history;
 use crate::layout::RunDir;
 use crate::manifest::{Manifest, Start};
@@ -76,7 +79,8 @@ impl Verification {
         catalogue: &Catalogue,
         cache: &Cache,
         progress: &Progress,
-        jobs: Option<usize>,
+        compile_jobs: Option<usize>,
+        executor: &ExecutorArgs,
     ) -> Result<Report> {
         let campaign = &self.manifest.campaign;
         progress.line(format!(
@@ -89,9 +93,9 @@ impl Verification {
             cache,
             progress,
             qemu: &self.manifest.start.qemu,
-            jobs,
+            compile_jobs,
         };
-        let outcome = run_trials(&means, campaign, &mut self.run, &mut self.records);
+        let outcome = run_trials(&means, campaign, executor, &mut self.run, &mut self.records);
         history::keep(self.run.dir(), progress);
         outcome.inspect_err(|error| {
             if build::is_interrupt(error) {
@@ -110,6 +114,7 @@ impl Verification {
 fn run_trials(
     means: &Means<'_>,
     campaign: &Campaign,
+    executor: &ExecutorArgs,
     run: &mut Run,
     records: &mut Records,
 ) -> Result<()> {
@@ -118,26 +123,48 @@ fn run_trials(
     let mut session = Session::prepare(means, campaign, &arms, run, &check)?;
     session.lay_out(campaign, run.dir())?;
     prove_detectors(&mut session, campaign, &arms, run, records)?;
-    let stopped = loop {
-        match schedule::next(campaign, &records.armings, &records.trials) {
-            Next::Decided => return Ok(()),
-            Next::Exhausted => break "the policy's trials are used up",
-            Next::Unproven => {
-                break "no detector is proven to work on every arm; trials would prove nothing";
-            }
-            Next::HostTrouble => {
-                break "the last trials all failed for reasons outside the kernels; giving up";
-            }
-            Next::Trial(arm) => {
-                let record = session.trial(campaign, &arm, records.next_number(), run)?;
-                run.record(&record)?;
-                records.trials.push(record);
-                means.progress.line(outlook(campaign, records));
-            }
-        }
+    let until_decided = UntilDecided {
+        campaign,
+        progress: means.progress,
     };
-    means.progress.line(stopped);
-    Ok(())
+    dispatch::run(
+        session.guests(),
+        campaign,
+        executor,
+        means.progress,
+        &until_decided,
+        run,
+        records,
+    )
+}
+
+/// Trials until the verdict stands.
+struct UntilDecided<'a> {
+    campaign: &'a Campaign,
+    progress: &'a Progress,
+}
+
+impl Schedule for UntilDecided<'_> {
+    fn next(&self, records: &Records, out: &[Order]) -> Result<Step> {
+        let next = schedule::next(self.campaign, &records.armings, &records.trials, out);
+        Ok(match next {
+            Next::Trial(arm) => Step::Trial(arm),
+            Next::Wait => Step::Wait,
+            Next::Decided => Step::End(None),
+            Next::Exhausted => Step::End(Some("the policy's trials are used up")),
+            Next::Unproven => Step::End(Some(
+                "no detector is proven to work on every arm; trials would prove nothing",
+            )),
+            Next::HostTrouble => Step::End(Some(
+                "the last trials all failed for reasons outside the kernels; giving up",
+            )),
+        })
+    }
+
+    fn told(&self, _: &Run, records: &Records) -> Result<()> {
+        self.progress.line(outlook(self.campaign, records));
+        Ok(())
+    }
 }
 
 /// A silent guest proves nothing unless something would have spoken: each arm's kernel is locked up
@@ -159,7 +186,7 @@ pub fn prove_detectors(
         if !wanted && !session.lacks_names(campaign, arm)? {
             continue;
         }
-        let arming = session.prove_detectors(campaign, arm, run.dir())?;
+        let arming = session.prove_detectors(campaign, arm)?;
         run.record_arming(&arming)?;
         records.armings.push(arming);
     }

@@ -7,8 +7,8 @@ mod support;
 use std::fs;
 use std::process::Command;
 
-use made_up::shell;
-use nights::{Bench, DEFECT, NIGHT, change, text};
+use made_up::{DEFECT, shell};
+use nights::{Bench, NIGHT, change, text};
 use serde_json::Value;
 
 #[test]

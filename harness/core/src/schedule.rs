@@ -3,8 +3,9 @@
 
 use crate::arming::Arming;
 use crate::campaign::{Campaign, Role};
+use crate::order::{self, Order};
 use crate::record::{Standing, TrialRecord};
-use crate::verdict::{self, Conclusion, StillNeeded};
+use crate::verdict::{self, Conclusion};
 
 /// So many trials in a row that say nothing about a kernel: something is wrong with the host.
 const INFRASTRUCTURE_LIMIT: usize = 3;
@@ -14,6 +15,8 @@ const INFRASTRUCTURE_LIMIT: usize = 3;
 pub enum Next {
     /// A trial of this arm.
     Trial(String),
+    /// Nothing before one of the orders that are out is back.
+    Wait,
     /// The verdict stands.
     Decided,
     /// The trials that the policy allows are used up.
@@ -24,25 +27,24 @@ pub enum Next {
     HostTrouble,
 }
 
-/// Decides by the records alone, so that a resumed run goes on where it stopped.
-pub fn next(campaign: &Campaign, armings: &[Arming], records: &[TrialRecord]) -> Next {
-    let count = |role| {
-        records
-            .iter()
-            .filter(|record| record.arm == campaign.arm_with(role))
-            .count()
-    };
+/// Decides by the records, which are in the order of their numbers, and by the orders that are out, so that a
+/// resumed run goes on where it stopped. Whether the verdict stands is asked of what is [`order::settled`]
+/// alone.
+pub fn next(
+    campaign: &Campaign,
+    armings: &[Arming],
+    records: &[TrialRecord],
+    out: &[Order],
+) -> Next {
     if armings.iter().any(|arming| arming.doubt().is_some()) {
         return Next::Unproven;
     }
-    let (controls, subjects) = (count(Role::Control), count(Role::Subject));
-    let verdict = verdict::judge(campaign, armings, records);
-    // A refutation needs one lockup only; one trial of each arm makes the report worth reading.
-    if controls > 0 && subjects > 0 {
-        match verdict.conclusion {
-            Conclusion::Verified | Conclusion::Refuted => return Next::Decided,
-            Conclusion::Inconclusive => {}
-        }
+    if is_decided(campaign, armings, order::settled(records, out)) {
+        return if out.is_empty() {
+            Next::Decided
+        } else {
+            Next::Wait
+        };
     }
     let tail = records.iter().rev().take(INFRASTRUCTURE_LIMIT);
     let failed = tail
@@ -51,20 +53,69 @@ pub fn next(campaign: &Campaign, armings: &[Arming], records: &[TrialRecord]) ->
     if failed == INFRASTRUCTURE_LIMIT {
         return Next::HostTrouble;
     }
-    let needed = verdict.still_needed.as_ref();
-    let role = needed.and_then(StillNeeded::only_of).unwrap_or({
-        if controls <= subjects {
+    let Some(role) = wanted(campaign, armings, records, out) else {
+        return Next::Wait;
+    };
+    match tried(campaign, role, records, out) < campaign.policy.max_trials_per_arm as usize {
+        true => Next::Trial(campaign.arm_with(role).to_owned()),
+        false if out.is_empty() => Next::Exhausted,
+        false => Next::Wait,
+    }
+}
+
+fn is_decided(campaign: &Campaign, armings: &[Arming], settled: &[TrialRecord]) -> bool {
+    // A refutation needs one lockup only; one trial of each arm makes the report worth reading.
+    let both = [Role::Control, Role::Subject]
+        .iter()
+        .all(|role| tried(campaign, *role, settled, &[]) > 0);
+    both && match verdict::judge(campaign, armings, settled).conclusion {
+        Conclusion::Verified | Conclusion::Refuted => true,
+        Conclusion::Inconclusive => false,
+    }
+}
+
+/// Trials of an arm, finished and out.
+fn tried(campaign: &Campaign, role: Role, records: &[TrialRecord], out: &[Order]) -> usize {
+    let arm = campaign.arm_with(role);
+    let finished = records.iter().filter(|record| record.arm == arm).count();
+    finished + order::of_arm(out, arm)
+}
+
+/// The arm to try, if those that are out may not be enough: each control may lock up, and each subject
+/// survive.
+fn wanted(
+    campaign: &Campaign,
+    armings: &[Arming],
+    records: &[TrialRecord],
+    out: &[Order],
+) -> Option<Role> {
+    let out_of = |role| order::of_arm(out, campaign.arm_with(role));
+    let (control, subject) = match verdict::judge(campaign, armings, records).still_needed {
+        Some(needed) => {
+            let trial_minutes = f64::from(campaign.policy.load_seconds) / 60.0;
+            let minutes_out = out_of(Role::Subject) as f64 * trial_minutes;
+            (
+                needed.control_lockups as usize > out_of(Role::Control),
+                needed
+                    .subject_minutes
+                    .is_none_or(|minutes| minutes > minutes_out),
+            )
+        }
+        None => (false, false),
+    };
+    let behind = || {
+        let count = |role| tried(campaign, role, records, out);
+        if count(Role::Control) <= count(Role::Subject) {
             Role::Control
         } else {
             Role::Subject
         }
-    });
-    let done = match role {
-        Role::Control => controls,
-        Role::Subject => subjects,
     };
-    if done >= campaign.policy.max_trials_per_arm as usize {
-        return Next::Exhausted;
+    match (control, subject) {
+        (true, true) => Some(behind()),
+        (true, false) => Some(Role::Control),
+        (false, true) => Some(Role::Subject),
+        // Something else is lacking, such as a trial of each arm.
+        (false, false) => out.is_empty().then(behind),
     }
-    Next::Trial(campaign.arm_with(role).to_owned())
 }

@@ -131,18 +131,6 @@ pub struct StillNeeded {
     pub subject_trials: Option<u32>,
 }
 
-impl StillNeeded {
-    /// The arm that alone is lacking, if it is one.
-    pub fn only_of(&self) -> Option<Role> {
-        let subject = self.subject_minutes?;
-        match (self.control_lockups > 0, subject > 0.0) {
-            (true, false) => Some(Role::Control),
-            (false, true) => Some(Role::Subject),
-            (true, true) | (false, false) => None,
-        }
-    }
-}
-
 /// Judges a campaign by its records; trials of unknown arms are ignored.
 pub fn judge(campaign: &Campaign, armings: &[Arming], records: &[TrialRecord]) -> Verdict {
     let tally = |role| tally(campaign, campaign.arm_with(role), role, records);

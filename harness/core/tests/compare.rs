@@ -14,9 +14,10 @@ use kverdict_core::compare::report::{self, CompareReport, Known, name_of};
 use kverdict_core::compare::schedule::{self, Next};
 use kverdict_core::compare::{Comparison, Demands, Side};
 use kverdict_core::console::{Match, Outcome};
+use kverdict_core::order::Order;
 use kverdict_core::record::TrialRecord;
 use simulated::made_up::campaign_of;
-use simulated::{CAMPAIGNS, at_least, at_most, made, record};
+use simulated::{CAMPAIGNS, Step, at_least, at_most, made, record, side_by_side};
 
 /// A comparison with all that it borrows from.
 struct Bench {
@@ -50,10 +51,6 @@ impl Bench {
         }
     }
 
-    fn next(&self, records: &[TrialRecord]) -> Next {
-        schedule::next(&self.comparison(), records)
-    }
-
     fn pairs(&self, records: &[TrialRecord]) -> Vec<Pair> {
         let comparison = self.comparison();
         judge::judge(&comparison, &Evidence::of(&comparison, records))
@@ -63,20 +60,27 @@ impl Bench {
         report::report("run", &self.comparison(), records, Vec::new(), known)
     }
 
-    /// Runs trials as the schedule asks for them.
-    fn run(&self, mut trial: impl FnMut(u32, &str) -> TrialRecord) -> (Vec<TrialRecord>, Next) {
-        let mut records = Vec::new();
-        loop {
-            match self.next(&records) {
-                Next::Trial(arm) => {
-                    let number = u32::try_from(records.len()).unwrap() + 1;
-                    records.push(trial(number, &arm));
-                }
-                end @ (Next::Decided | Next::Exhausted | Next::HostTrouble) => {
-                    return (records, end);
-                }
-            }
-        }
+    /// Runs trials as the schedule asks for them, one after the other.
+    fn run(&self, trial: impl FnMut(u32, &str) -> TrialRecord) -> (Vec<TrialRecord>, Next) {
+        self.run_in(1, trial)
+    }
+
+    /// The same in so many slots.
+    fn run_in(
+        &self,
+        slots: usize,
+        trial: impl FnMut(u32, &str) -> TrialRecord,
+    ) -> (Vec<TrialRecord>, Next) {
+        let next = |records: &[TrialRecord], out: &[Order]| match schedule::next(
+            &self.comparison(),
+            records,
+            out,
+        ) {
+            Next::Trial(arm) => Step::Trial(arm),
+            Next::Wait => Step::Wait,
+            end @ (Next::Decided | Next::Exhausted | Next::HostTrouble) => Step::End(end),
+        };
+        side_by_side(slots, next, trial)
     }
 }
 
@@ -269,7 +273,8 @@ fn a_side_that_does_not_build_boot_or_alarm_is_untestable() {
         waited_ms: 1,
         trouble: None,
     }];
-    assert_eq!(bench.next(&[]), Next::Decided);
+    let (records, end) = bench.run(|_, _| unreachable!());
+    assert_eq!((records.len(), end), (0, Next::Decided));
     let why = bench.pairs(&[])[0].untestable.clone().unwrap();
     assert!(why.contains("no detector"), "{why}");
 }
@@ -385,10 +390,15 @@ fn failing(rng: &mut Rng, number: u32, arm: &str, target: f64, others: f64) -> T
     record
 }
 
-/// Any pair, any kind of failure, looked at after every trial.
+/// Any pair, any kind of failure, looked at after every trial, with trials side by side too.
 #[test]
 fn equal_sides_are_called_different_at_most_alpha_often() {
-    for (seed, count, target, others) in [(1, 2, 1e-9, 1e-9), (3, 2, 1.5, 1.0), (4, 3, 3.0, 0.5)] {
+    for (seed, slots, count, target, others) in [
+        (1, 1, 2, 1e-9, 1e-9),
+        (3, 1, 2, 1.5, 1.0),
+        (4, 1, 3, 3.0, 0.5),
+        (7, 6, 2, 1.5, 1.0),
+    ] {
         let mut bench = Bench::new(count);
         bench.demands.alpha = 0.05;
         bench.campaign.policy.max_trials_per_arm = 14;
@@ -396,7 +406,7 @@ fn equal_sides_are_called_different_at_most_alpha_often() {
         let mut wrong = 0;
         for _ in 0..CAMPAIGNS {
             let trial = |number, arm: &str| failing(&mut rng, number, arm, target, others);
-            let (records, _) = bench.run(trial);
+            let (records, _) = bench.run_in(slots, trial);
             let different =
                 |pair: &Pair| matches!(pair.judgement, Judgement::Worse | Judgement::Better);
             wrong += u32::from(bench.pairs(&records).iter().any(different));

@@ -5,14 +5,13 @@ mod simulated;
 use std::cmp::Ordering;
 
 use fastrand::Rng;
-use kverdict_core::record::TrialRecord;
 use kverdict_core::schedule::{self, Next};
 use kverdict_core::statistics::sequential::{
     Joint, Path, minutes_until_alike, minutes_until_below, minutes_until_different, visible_rate,
 };
 use kverdict_core::verdict::{self, Conclusion};
 use simulated::made_up::{campaign_of, proven};
-use simulated::{CAMPAIGNS, at_least, at_most, made, trial};
+use simulated::{CAMPAIGNS, Step, at_least, at_most, made, side_by_side, trial};
 
 const ALPHA: f64 = 0.01;
 /// Trials per arm after which a campaign ends.
@@ -220,17 +219,36 @@ fn the_time_that_was_foretold_is_about_what_it_takes() {
 /// depend on the subject, and then there is one threshold that the subject's survival has to pass.
 #[test]
 fn verify_keeps_its_promise_although_it_looks_after_every_trial() {
+    verify_keeps_its_promise(1);
+}
+
+/// Lockups come back first, and what comes back first must not be taken for what there is.
+#[test]
+fn verify_keeps_its_promise_with_trials_side_by_side() {
+    verify_keeps_its_promise(8);
+}
+
+fn verify_keeps_its_promise(slots: usize) {
     let campaign = campaign_of(["unfixed", "fixed"], TRIALS as u32);
     let armings = proven();
     let share = |seed, control: f64, subject: f64| {
         let mut rng = Rng::with_seed(seed);
         let verified = (0..CAMPAIGNS).filter(|_| {
-            let mut records: Vec<TrialRecord> = Vec::new();
-            while let Next::Trial(arm) = schedule::next(&campaign, &armings, &records) {
-                let rate = if arm == "fixed" { subject } else { control };
-                let number = records.len() as u32 + 1;
-                records.push(made(&mut rng, number, &arm, rate, LIMIT));
-            }
+            let (records, _) = side_by_side(
+                slots,
+                |records, out| match schedule::next(&campaign, &armings, records, out) {
+                    Next::Trial(arm) => Step::Trial(arm),
+                    Next::Wait => Step::Wait,
+                    end
+                    @ (Next::Decided | Next::Exhausted | Next::Unproven | Next::HostTrouble) => {
+                        Step::End(end)
+                    }
+                },
+                |number, arm| {
+                    let rate = if arm == "fixed" { subject } else { control };
+                    made(&mut rng, number, arm, rate, LIMIT)
+                },
+            );
             verdict::judge(&campaign, &armings, &records).conclusion == Conclusion::Verified
         });
         verified.count() as u32

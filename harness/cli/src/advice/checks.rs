@@ -11,6 +11,7 @@ use crate::build::cache::Cache;
 use crate::build::{BuildFailure, BuildRequest, Builder, BuiltKernel};
 use crate::campaigns;
 use crate::catalogue::Catalogue;
+use crate::executor::ExecutorArgs;
 use crate::progress::Progress;
 use crate::verification::Verification;
 
@@ -84,7 +85,13 @@ impl Checks<'_> {
         self.put_into(&mut campaign, set);
         campaigns::check_names(name, &campaign, self.catalogue)?;
         let mut verification = Verification::begin(campaign, self.catalogue, results)?;
-        let report = verification.go_on(self.catalogue, self.cache, self.progress, self.jobs)?;
+        let report = verification.go_on(
+            self.catalogue,
+            self.cache,
+            self.progress,
+            self.jobs,
+            &ExecutorArgs::default(),
+        )?;
         Ok(Verified {
             run: verification.root().display().to_string(),
             conclusion: report.verdict.conclusion,

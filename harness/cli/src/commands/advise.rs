@@ -146,7 +146,7 @@ pub fn run(args: &AdviseArgs) -> Result<ExitCode> {
         target: &target,
         series: &args.apply,
         toolchain: args.toolchain.as_deref(),
-        jobs: args.common.jobs,
+        jobs: args.common.compile_jobs,
     };
     check(args, &checks, &mut tried)?;
     let advice = Advice::of(tried.facts.clone());

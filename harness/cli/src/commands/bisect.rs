@@ -142,7 +142,7 @@ pub fn run(args: &BisectArgs) -> Result<ExitCode> {
         cache: &cache,
         progress: &progress,
         qemu: &manifest.start.qemu,
-        jobs: args.common.jobs,
+        compile_jobs: args.common.compile_jobs,
     };
     let dir = run.dir().clone();
     let root = dir.root();

@@ -10,6 +10,7 @@ use kverdict_core::compare::evidence::Evidence;
 use kverdict_core::compare::failure::Failure;
 use kverdict_core::compare::judge;
 use kverdict_core::compare::schedule::{self, Next};
+use kverdict_core::order::Order;
 
 use crate::build;
 use crate::build::cache::Cache;
@@ -18,6 +19,8 @@ use crate::catalogue::Catalogue;
 use crate::commands::{TrialArgs, Usage};
 use crate::compared::{self, KnownSide};
 use crate::dependencies;
+use crate::dispatch::{self, Schedule, Step};
+use crate::executor::ExecutorArgs;
 use crate::history;
 use crate::layout::RunDir;
 use crate::manifest::{CompareManifest, Manifest, Start};
@@ -102,6 +105,8 @@ pub struct CompareArgs {
     load_seconds: Option<u32>,
     #[command(flatten)]
     common: TrialArgs,
+    #[command(flatten)]
+    executor: ExecutorArgs,
 }
 
 fn number(text: &str, good: fn(f64) -> bool, expected: &str) -> Result<f64, String> {
@@ -152,9 +157,9 @@ pub fn run(args: &CompareArgs) -> Result<ExitCode> {
         cache: &cache,
         progress: &progress,
         qemu: &manifest.run.start.qemu,
-        jobs: args.common.jobs,
+        compile_jobs: args.common.compile_jobs,
     };
-    let outcome = run_trials(&means, &manifest, &mut run, &mut records);
+    let outcome = run_trials(&means, &manifest, &args.executor, &mut run, &mut records);
     history::keep(run.dir(), &progress);
     let known = outcome.inspect_err(|error| {
         if build::is_interrupt(error) {
@@ -234,6 +239,7 @@ fn open_run(
 fn run_trials(
     means: &Means<'_>,
     manifest: &CompareManifest,
+    executor: &ExecutorArgs,
     run: &mut Run,
     records: &mut Records,
 ) -> Result<Vec<KnownSide>> {
@@ -261,39 +267,53 @@ fn run_trials(
         }
     }
     compared::write(run.dir(), &known)?;
-    let stopped = go_on(means, manifest, &session, &known, run, records)?;
-    means.progress.line(stopped);
+    let until_told_apart = UntilToldApart {
+        manifest,
+        known: &known,
+        progress: means.progress,
+    };
+    dispatch::run(
+        session.guests(),
+        campaign,
+        executor,
+        means.progress,
+        &until_told_apart,
+        run,
+        records,
+    )?;
     Ok(known)
 }
 
-/// Trials, until there are no more to run; says why.
-fn go_on(
-    means: &Means<'_>,
-    manifest: &CompareManifest,
-    session: &Session<'_>,
-    known: &[KnownSide],
-    run: &mut Run,
-    records: &mut Records,
-) -> Result<&'static str> {
-    let sides = compared::sides(known);
-    loop {
-        let comparison = compared::comparison(manifest, &sides, records);
-        match schedule::next(&comparison, &records.trials) {
-            Next::Decided => return Ok("everything that can be told is"),
-            Next::Exhausted => return Ok("the trials or minutes that are allowed are used up"),
-            Next::HostTrouble => {
-                return Ok("the last trials all failed for reasons outside the kernels; giving up");
+/// Trials until everything that can be told of the sides is.
+struct UntilToldApart<'a> {
+    manifest: &'a CompareManifest,
+    known: &'a [KnownSide],
+    progress: &'a Progress,
+}
+
+impl Schedule for UntilToldApart<'_> {
+    fn next(&self, records: &Records, out: &[Order]) -> Result<Step> {
+        let sides = compared::sides(self.known);
+        let comparison = compared::comparison(self.manifest, &sides, records);
+        Ok(match schedule::next(&comparison, &records.trials, out) {
+            Next::Trial(arm) => Step::Trial(arm),
+            Next::Wait => Step::Wait,
+            Next::Decided => Step::End(Some("everything that can be told is")),
+            Next::Exhausted => {
+                Step::End(Some("the trials or minutes that are allowed are used up"))
             }
-            Next::Trial(arm) => {
-                let campaign = &manifest.run.campaign;
-                let record = session.trial(campaign, &arm, records.next_number(), run)?;
-                run.record(&record)?;
-                records.trials.push(record);
-                // After each trial, so that a killed run has a report too.
-                reports::write_compare(run.dir(), manifest, known, records)?;
-                means.progress.line(outlook(manifest, known, records));
-            }
-        }
+            Next::HostTrouble => Step::End(Some(
+                "the last trials all failed for reasons outside the kernels; giving up",
+            )),
+        })
+    }
+
+    fn told(&self, run: &Run, records: &Records) -> Result<()> {
+        // After each trial, so that a killed run has a report too.
+        reports::write_compare(run.dir(), self.manifest, self.known, records)?;
+        self.progress
+            .line(outlook(self.manifest, self.known, records));
+        Ok(())
     }
 }
 

@@ -46,8 +46,8 @@ pub struct TrialArgs {
     #[arg(long, value_name = "DIR")]
     catalogue: Vec<PathBuf>,
     /// Parallel compile jobs [default: number of processors]
-    #[arg(long, short, value_name = "N")]
-    jobs: Option<usize>,
+    #[arg(long, value_name = "N")]
+    compile_jobs: Option<usize>,
 }
 
 /// Arguments of commands that ask the history.

@@ -107,7 +107,7 @@ pub fn run(args: &NightlyArgs) -> Result<ExitCode> {
         cache: &cache,
         progress: &progress,
         qemu: &opened.manifest.start.qemu,
-        jobs: args.common.jobs,
+        compile_jobs: args.common.compile_jobs,
     };
     introduce(&opened.run, &opened.manifest, &progress);
     let mut nightly = Nightly::new(&opened.manifest, opened.run, opened.records)?;

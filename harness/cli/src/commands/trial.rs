@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 use kverdict_core::assessment::{Assessment, Enough, Known, State};
-use kverdict_core::campaign::{Arm, Campaign, Role};
-use kverdict_core::record::Standing;
+use kverdict_core::campaign::{Arm, Campaign, Policy, Role};
+use kverdict_core::order::{self, Order};
+use kverdict_core::record::{Standing, TrialRecord};
 use kverdict_core::verdict;
 
 use crate::build::BuildFailure;
@@ -16,6 +17,8 @@ use crate::campaigns;
 use crate::catalogue::Catalogue;
 use crate::commands::{TrialArgs, Usage, print};
 use crate::dependencies;
+use crate::dispatch::{self, Schedule, Step};
+use crate::executor::{ExecutorArgs, one};
 use crate::history;
 use crate::layout::RunDir;
 use crate::manifest::{Manifest, Start, TrialManifest};
@@ -78,8 +81,30 @@ pub struct TrialOneArgs {
     /// Exit with 0 for a kernel with the bug and with 1 for one without
     #[arg(long)]
     find_fix: bool,
+    /// Make one trial of a run that is led elsewhere, and nothing else: the run's spec.json
+    #[arg(long, value_name = "SPEC", requires_all = ["index", "out"], help_heading = "One trial of another run",
+        conflicts_with_all = ["campaign", "kernel", "tree", "git_bisect", "apply", "control", "minutes", "find_fix"])]
+    spec: Option<PathBuf>,
+    /// Number of the trial
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "spec",
+        help_heading = "One trial of another run"
+    )]
+    index: Option<u32>,
+    /// Folder that the trial's own folder is put into, whole or not at all; one that is there is left as it is
+    #[arg(
+        long,
+        value_name = "DIR",
+        requires = "spec",
+        help_heading = "One trial of another run"
+    )]
+    out: Option<PathBuf>,
     #[command(flatten)]
     common: TrialArgs,
+    #[command(flatten)]
+    executor: ExecutorArgs,
 }
 
 /// Without a control's record nothing says what is enough.
@@ -101,6 +126,11 @@ pub fn run(args: &TrialOneArgs) -> Result<ExitCode> {
     if args.common.install_deps {
         dependencies::install_missing(&progress)?;
     }
+    if let (Some(spec), Some(index), Some(out)) = (&args.spec, args.index, &args.out) {
+        let record = one::make(spec, index, out, &progress)?;
+        println!("{}", serde_json::to_string(&record)?);
+        return Ok(ExitCode::SUCCESS);
+    }
     let catalogue = Catalogue::open(&args.common.catalogue)?;
     let cache = Cache::from_environment()?;
     let (mut run, manifest) = open_run(args, &catalogue)?;
@@ -109,10 +139,10 @@ pub fn run(args: &TrialOneArgs) -> Result<ExitCode> {
         cache: &cache,
         progress: &progress,
         qemu: &manifest.start.qemu,
-        jobs: args.common.jobs,
+        compile_jobs: args.common.compile_jobs,
     };
     let mut records = Records::default();
-    let outcome = run_trials(&means, &manifest, &mut run, &mut records);
+    let outcome = run_trials(&means, &manifest, &args.executor, &mut run, &mut records);
     history::keep(run.dir(), &progress);
     if let Err(error) = outcome {
         // A kernel that cannot be built is skipped; whatever else went wrong ends a bisection.
@@ -212,6 +242,7 @@ pub fn known(dir: &Path, campaign: &Campaign) -> Result<Known> {
 fn run_trials(
     means: &Means<'_>,
     manifest: &TrialManifest,
+    executor: &ExecutorArgs,
     run: &mut Run,
     records: &mut Records,
 ) -> Result<()> {
@@ -220,29 +251,65 @@ fn run_trials(
     let mut session = Session::prepare(means, campaign, &[arm], run, &|_, _| Ok(()))?;
     session.lay_out(campaign, run.dir())?;
     prove_detectors(&mut session, campaign, &[arm], run, records)?;
-    while goes_on(manifest, records) {
-        let record = session.trial(campaign, arm, records.next_number(), run)?;
-        run.record(&record)?;
-        records.trials.push(record);
-        let assessment = reports::assess(manifest, records);
-        means
-            .progress
-            .line(format!("  {}", assessment.reasons.join("; ")));
-    }
-    Ok(())
+    let until_told = UntilTold {
+        manifest,
+        progress: means.progress,
+    };
+    dispatch::run(
+        session.guests(),
+        campaign,
+        executor,
+        means.progress,
+        &until_told,
+        run,
+        records,
+    )
 }
 
-fn goes_on(manifest: &TrialManifest, records: &Records) -> bool {
-    let policy = &manifest.campaign.policy;
-    if records
-        .armings
-        .iter()
-        .any(|arming| arming.doubt().is_some())
-        || records.trials.len() >= policy.max_trials_per_arm as usize
-    {
-        return false;
+/// Trials of the one kernel until they tell, or cannot.
+struct UntilTold<'a> {
+    manifest: &'a TrialManifest,
+    progress: &'a Progress,
+}
+
+impl Schedule for UntilTold<'_> {
+    fn next(&self, records: &Records, out: &[Order]) -> Result<Step> {
+        let campaign = &self.manifest.campaign;
+        let policy = &campaign.policy;
+        let settled = order::settled(&records.trials, out);
+        let assess = |trials| reports::assess(self.manifest, &records.armings, trials);
+        let tried = records.trials.len() + out.len();
+        let is_over = records.armings.iter().any(|one| one.doubt().is_some())
+            || says_nothing(policy, &records.trials)
+            || assess(settled).state != State::Unknown
+            || (out.is_empty() && tried >= policy.max_trials_per_arm as usize);
+        if is_over {
+            return Ok(match out.is_empty() {
+                true => Step::End(None),
+                false => Step::Wait,
+            });
+        }
+        let minutes_out = out.len() as f64 * f64::from(policy.load_seconds) / 60.0;
+        let enough = assess(&records.trials).minutes_to_go <= minutes_out
+            || tried >= policy.max_trials_per_arm as usize;
+        Ok(match (enough, out.is_empty()) {
+            (false, _) => Step::Trial(campaign.arm_with(Role::Subject).to_owned()),
+            (true, true) => Step::End(None),
+            (true, false) => Step::Wait,
+        })
     }
-    let last = records.trials.iter().rev().take(HOST_TROUBLES);
+
+    fn told(&self, _: &Run, records: &Records) -> Result<()> {
+        let assessment = reports::assess(self.manifest, &records.armings, &records.trials);
+        self.progress
+            .line(format!("  {}", assessment.reasons.join("; ")));
+        Ok(())
+    }
+}
+
+/// Whether the last trials in a row all said nothing about the kernel.
+fn says_nothing(policy: &Policy, trials: &[TrialRecord]) -> bool {
+    let last = trials.iter().rev().take(HOST_TROUBLES);
     let idle = last.filter(|record| match record.standing(&policy.min_exposure) {
         Standing::TargetLockup | Standing::Survived => false,
         Standing::NotExposed
@@ -250,9 +317,5 @@ fn goes_on(manifest: &TrialManifest, records: &Records) -> bool {
         | Standing::OtherFailure
         | Standing::Infrastructure => true,
     });
-    if idle.count() == HOST_TROUBLES {
-        return false;
-    }
-    let assessment = reports::assess(manifest, records);
-    assessment.state == State::Unknown && assessment.minutes_to_go > 0.0
+    idle.count() == HOST_TROUBLES
 }

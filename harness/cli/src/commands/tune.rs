@@ -94,7 +94,7 @@ pub fn run(args: &TuneArgs) -> Result<ExitCode> {
         cache: &cache,
         progress: &progress,
         qemu: &qemu,
-        jobs: args.common.jobs,
+        compile_jobs: args.common.compile_jobs,
     };
     let outcome = tuning.go_on(&means);
     let root = tuning.run.dir().root();
@@ -247,7 +247,7 @@ impl Tuning {
         campaigns::resolve(&mut campaign, catalogue)?;
         session.lay_out(&campaign, self.run.dir())?;
         if session.lacks_names(&campaign, &self.space.arm)? {
-            session.prove_detectors(&campaign, &self.space.arm, self.run.dir())?;
+            session.prove_detectors(&campaign, &self.space.arm)?;
         }
         let numbers = self.trials.iter().map(|one| one.trial.number);
         let number = numbers.max().unwrap_or(0) + 1;

@@ -12,6 +12,7 @@ use crate::catalogue::Catalogue;
 use crate::commands::kernel_args::KernelArgs;
 use crate::commands::{TrialArgs, print};
 use crate::dependencies;
+use crate::executor::ExecutorArgs;
 use crate::progress::Progress;
 use crate::verification::Verification;
 
@@ -34,6 +35,8 @@ pub struct VerifyArgs {
     load_seconds: Option<u32>,
     #[command(flatten)]
     common: TrialArgs,
+    #[command(flatten)]
+    executor: ExecutorArgs,
 }
 
 /// Runs the command.
@@ -48,7 +51,13 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode> {
     let catalogue = Catalogue::open(&args.common.catalogue)?;
     let cache = Cache::from_environment()?;
     let mut verification = open(args, &catalogue)?;
-    let report = verification.go_on(&catalogue, &cache, &progress, args.common.jobs)?;
+    let report = verification.go_on(
+        &catalogue,
+        &cache,
+        &progress,
+        args.common.compile_jobs,
+        &args.executor,
+    )?;
     print(&report, args.common.json)?;
     progress.line(format!("results: {}", verification.root().display()));
     Ok(ExitCode::from(report.verdict.conclusion.exit_code()))

@@ -315,7 +315,7 @@ impl<'a> Nightly<'a> {
         }
         session.lay_out(campaign, self.run.dir())?;
         self.laid_out = Some(cell.id.clone());
-        let arming: Arming = session.prove_detectors(campaign, &cell.arm, self.run.dir())?;
+        let arming: Arming = session.prove_detectors(campaign, &cell.arm)?;
         self.run.record_arming(&arming)?;
         let works = arming.doubt().is_none();
         self.records.armings.push(arming);

@@ -55,6 +55,17 @@ pub const FIX: &str = "\
  }
 ";
 
+pub const DEFECT: &str = "\
+--- a/kernel/a.c
++++ b/kernel/a.c
+@@ -1,4 +1,5 @@
++const char mark[] = \"DEFECT\";
+ int a(void)
+ {
+ \treturn 1;
+ }
+";
+
 /// The campaign that comes with kverdict, of this kernel and without what is compiled into others.
 pub fn campaign() -> String {
     include_str!("../../../../configs/migrate-swap.yaml")
@@ -140,9 +151,13 @@ impl Place {
 
     /// Puts a script in QEMU's place, which plays the guest for [`Place::start`]; `$TEST` is this folder.
     pub fn guest(&self, script: &str) {
-        self.write("bin/qemu-system-x86_64", script);
-        let program = self.path("bin/qemu-system-x86_64");
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        self.program("bin/qemu-system-x86_64", script);
+    }
+
+    /// A script that can be run.
+    pub fn program(&self, path: &str, script: &str) {
+        self.write(path, script);
+        fs::set_permissions(self.path(path), fs::Permissions::from_mode(0o755)).unwrap();
     }
 
     pub fn start(&self, arguments: &[&str]) -> Child {

@@ -35,17 +35,6 @@ say "{\"type\":\"heartbeat\",\"seq\":1,\"uptime_ms\":61000,\"counters\":$(counte
 say '{"type":"end","uptime_ms":61001}'
 "#;
 
-pub const DEFECT: &str = "\
---- a/kernel/a.c
-+++ b/kernel/a.c
-@@ -1,4 +1,5 @@
-+const char mark[] = \"DEFECT\";
- int a(void)
- {
- \treturn 1;
- }
-";
-
 pub const NIGHT: &str = "
 schema: 1
 name: t
@@ -75,7 +64,7 @@ impl Bench {
         let quick = "policy:\n  prove_detectors: false\n";
         let campaign = made_up::campaign().replace("policy:\n", quick);
         place.write("campaign.yaml", &campaign);
-        place.write("defect.patch", DEFECT);
+        place.write("defect.patch", made_up::DEFECT);
         place.write("night.yaml", night);
         place.guest(GUEST);
         fs::copy(TARGET_LOCKUP, place.path("lockup.log")).unwrap();

@@ -2,16 +2,17 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
+use std::sync::Arc;
 
 use object::{Object, ObjectSection, ObjectSymbol, SectionIndex, SectionKind};
 
-/// A kernel's symbols, by address and by name.
+/// A kernel's symbols, by address and by name. Some 10 MB, which clones share.
 #[derive(Debug, Clone, Default)]
 pub struct Symbols {
     /// Functions, by address.
-    text: Vec<(u64, String)>,
+    text: Arc<Vec<(u64, String)>>,
     /// Everything, per-CPU offsets included.
-    by_name: HashMap<String, u64>,
+    by_name: Arc<HashMap<String, u64>>,
     /// First address behind the kernel's text.
     text_end: u64,
     /// Code that is freed after the boot; empty when not known.
@@ -53,14 +54,19 @@ pub enum BadElf {
 impl Symbols {
     /// Symbols from `(address, nm's type letter, name)`.
     pub fn new(all: impl IntoIterator<Item = (u64, char, String)>) -> Self {
-        let mut symbols = Self::default();
+        let (mut text, mut by_name) = (Vec::new(), HashMap::new());
         for (address, kind, name) in all {
             if matches!(kind, 't' | 'T' | 'w' | 'W') {
-                symbols.text.push((address, name.clone()));
+                text.push((address, name.clone()));
             }
-            symbols.by_name.entry(name).or_insert(address);
+            by_name.entry(name).or_insert(address);
         }
-        symbols.text.sort();
+        text.sort();
+        let mut symbols = Self {
+            text: Arc::new(text),
+            by_name: Arc::new(by_name),
+            ..Self::default()
+        };
         let last = symbols.text.last().map_or(0, |(address, _)| *address);
         symbols.text_end = symbols.address("_etext").unwrap_or(last);
         let init = [symbols.address("_sinittext"), symbols.address("_einittext")];
@@ -120,8 +126,11 @@ impl Symbols {
                 *address = address.wrapping_add(by);
             }
         };
-        self.text.iter_mut().for_each(|(address, _)| shift(address));
-        self.by_name.values_mut().for_each(shift);
+        let text = Arc::make_mut(&mut self.text);
+        text.iter_mut().for_each(|(address, _)| shift(address));
+        Arc::make_mut(&mut self.by_name)
+            .values_mut()
+            .for_each(shift);
         shift(&mut self.text_end);
         shift(&mut self.init.start);
         shift(&mut self.init.end);

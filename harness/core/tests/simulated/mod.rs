@@ -8,6 +8,7 @@ pub mod made_up;
 
 use fastrand::Rng;
 use kverdict_core::console::{Match, Outcome};
+use kverdict_core::order::Order;
 use kverdict_core::record::TrialRecord;
 
 /// So many campaigns are behind every share.
@@ -60,4 +61,50 @@ pub fn made(rng: &mut Rng, number: u32, arm: &str, rate: f64, limit: f64) -> Tri
     let mut record = record(number, arm, outcome, minutes);
     record.signature = locked_up.then_some(Match::Target);
     record
+}
+
+/// What a schedule says when some trials run side by side.
+pub enum Step<E> {
+    Trial(String),
+    Wait,
+    End(E),
+}
+
+/// Minutes that a trial takes besides its load.
+const BOOT_MINUTES: f64 = 0.1;
+
+/// Runs trials in so many slots, as the schedule asks for them: lockups come back first. Gives the records
+/// in the order of their numbers.
+pub fn side_by_side<E>(
+    slots: usize,
+    mut next: impl FnMut(&[TrialRecord], &[Order]) -> Step<E>,
+    mut trial: impl FnMut(u32, &str) -> TrialRecord,
+) -> (Vec<TrialRecord>, E) {
+    let (mut records, mut running): (Vec<TrialRecord>, Vec<(f64, Order, TrialRecord)>) =
+        Default::default();
+    let (mut now, mut number) = (0.0, 0);
+    loop {
+        let out: Vec<Order> = running.iter().map(|(_, order, _)| order.clone()).collect();
+        let step = next(&records, &out);
+        match step {
+            Step::Trial(arm) if out.len() < slots => {
+                number += 1;
+                let record = trial(number, &arm);
+                let end = now + BOOT_MINUTES + record.exposure.minutes();
+                running.push((end, Order { number, arm }, record));
+                continue;
+            }
+            Step::End(end) if out.is_empty() => return (records, end),
+            Step::Trial(_) | Step::Wait | Step::End(_) => {}
+        }
+        let ends = running.iter().map(|(end, _, _)| *end);
+        let first = ends
+            .enumerate()
+            .min_by(|one, other| one.1.total_cmp(&other.1));
+        let (index, end) = first.expect("a schedule waits only for what is out");
+        let (_, order, record) = running.remove(index);
+        now = end;
+        let place = records.partition_point(|one| one.number < order.number);
+        records.insert(place, record);
+    }
 }

@@ -1,0 +1,164 @@
+//! CPUs and memory of this host, as several guests share them, and several kverdicts.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use kverdict_core::host::{Host, cpu_list};
+use rustix::thread::{CpuSet, sched_getaffinity};
+
+/// Where every program keeps its locks (FHS 3.0, 5.9); without it, the folder for temporary files.
+const LOCKS: &str = "/run/lock";
+
+/// CPUs that are kept for one guest, until this is dropped or the process ends.
+#[derive(Debug)]
+pub struct Lease {
+    cpus: BTreeSet<u32>,
+    _locks: Vec<File>,
+}
+
+impl Lease {
+    /// The CPUs.
+    pub fn cpus(&self) -> &BTreeSet<u32> {
+        &self.cpus
+    }
+}
+
+/// The host's CPUs, which all kverdicts on it lease from: each is a file that is locked.
+#[derive(Debug)]
+pub struct Cpus {
+    host: Host,
+    locks: PathBuf,
+}
+
+impl Cpus {
+    /// The CPUs that this process may run on.
+    ///
+    /// # Errors
+    /// When the kernel does not tell, or there is no place for locks.
+    pub fn of_this_host() -> Result<Self> {
+        let allowed = sched_getaffinity(None).context("cannot read which CPUs may be used")?;
+        let allowed = |cpu: &u32| allowed.is_set(*cpu as usize);
+        let mut nodes: Vec<BTreeSet<u32>> = nodes(Path::new("/sys/devices/system/node"));
+        if nodes.is_empty() {
+            nodes.push((0..CpuSet::MAX_CPU as u32).collect());
+        }
+        for node in &mut nodes {
+            node.retain(allowed);
+        }
+        let shared = Path::new(LOCKS);
+        let place = match shared.is_dir() {
+            true => shared.to_owned(),
+            false => std::env::temp_dir(),
+        };
+        Self::of(Host::new(nodes), place.join("kverdict"))
+    }
+
+    /// A host whose leases are locks in a folder.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub fn of(host: Host, locks: PathBuf) -> Result<Self> {
+        fs::create_dir_all(&locks)
+            .with_context(|| format!("cannot create {} for locks", locks.display()))?;
+        // For other users' kverdicts too; only its owner may change that, and need not.
+        let _ = fs::set_permissions(&locks, fs::Permissions::from_mode(0o1777));
+        Ok(Self { host, locks })
+    }
+
+    /// CPUs for a guest of so many vCPUs, one each; `None`: so many are not free.
+    ///
+    /// # Errors
+    /// When the locks cannot be written.
+    pub fn lease(&self, vcpus: u32) -> Result<Option<Lease>> {
+        let all = self.host.cpus();
+        if all.len() < vcpus as usize {
+            return Ok(None);
+        }
+        // One at a time, because free CPUs are found by locking them.
+        let gate = self.open("choosing")?;
+        gate.lock().context("cannot lock the list of CPUs")?;
+        let mut free = Vec::new();
+        for cpu in all {
+            let file = self.open(&format!("cpu{cpu}"))?;
+            if file.try_lock().is_ok() {
+                free.push((cpu, file));
+            }
+        }
+        let names = free.iter().map(|(cpu, _)| *cpu).collect();
+        let place = self.host.place(&names, vcpus);
+        Ok(place.map(|cpus| {
+            free.retain(|(cpu, _)| cpus.contains(cpu));
+            Lease {
+                cpus,
+                _locks: free.into_iter().map(|(_, file)| file).collect(),
+            }
+        }))
+    }
+
+    fn open(&self, name: &str) -> Result<File> {
+        let path = self.locks.join(name);
+        // Another user's file cannot be opened for writing in a sticky folder, and a lock needs no more.
+        let file = File::open(&path).or_else(|_| {
+            OpenOptions::new()
+                .create(true)
+                .append(true)
+                .mode(0o644)
+                .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+                .open(&path)
+        });
+        file.with_context(|| format!("cannot open {}", path.display()))
+    }
+}
+
+fn nodes(folder: &Path) -> Vec<BTreeSet<u32>> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let lists = entries.filter_map(|entry| fs::read_to_string(entry.path().join("cpulist")).ok());
+    let mut nodes: Vec<BTreeSet<u32>> = lists.filter_map(|text| cpu_list(&text)).collect();
+    nodes.sort();
+    nodes
+}
+
+/// MiB that new programs can have without swapping (`MemAvailable`, proc_meminfo(5)); `None`: the kernel does
+/// not tell.
+pub fn available_memory_mib() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kib / 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cpus(dir: &Path) -> Cpus {
+        let nodes = ["0-3", "4-7"].map(|list| cpu_list(list).unwrap());
+        Cpus::of(Host::new(nodes), dir.join("locks")).unwrap()
+    }
+
+    #[test]
+    fn leases_do_not_overlap_and_come_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mine, theirs) = (cpus(dir.path()), cpus(dir.path()));
+        let one = mine.lease(4).unwrap().unwrap();
+        let two = theirs.lease(4).unwrap().unwrap();
+        assert!(one.cpus().is_disjoint(two.cpus()), "{one:?} {two:?}");
+        assert!(mine.lease(1).unwrap().is_none());
+        drop(one);
+        assert_eq!(theirs.lease(4).unwrap().unwrap().cpus().len(), 4);
+        assert!(mine.lease(9).unwrap().is_none(), "more than there are");
+    }
+
+    #[test]
+    fn this_host_has_cpus_and_memory() {
+        let allowed = sched_getaffinity(None).unwrap();
+        let host = Cpus::of_this_host().unwrap().host;
+        assert_eq!(host.cpus().len(), allowed.count() as usize);
+        assert!(available_memory_mib().unwrap() > 0);
+    }
+}

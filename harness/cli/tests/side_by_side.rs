@@ -1,0 +1,316 @@
+//! Trials side by side and elsewhere, on a made-up kernel and guest: a kernel with the defect locks up.
+
+mod made_up;
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use made_up::{Place, TARGET_LOCKUP};
+use serde_json::Value;
+use support::wait_until;
+
+/// Survives after a while, in which others can be seen to run; `begun` has a line for each start, `most` one
+/// for how many ran then, and while `hang` is there nothing ends.
+const GUEST: &str = r#"#!/bin/sh
+[ "$1" = --version ] && { echo "QEMU emulator version 9.9"; exit 0; }
+while [ $# -gt 0 ]; do
+    case $1 in -kernel) kernel=$2 ;; -name) name=${2%%,*} ;; esac
+    shift
+done
+say() { echo "$1" >> agent.jsonl; }
+counters() { echo "{\"packets\":$1,\"node_busy_percent\":[],\"swaps\":$1,\"amplifier\":{\"kv_met\":$2}}"; }
+mkdir -p "$TEST/running"
+echo $$ > "$TEST/running/$name"
+echo "$name" >> "$TEST/begun"
+ls "$TEST/running" | wc -l >> "$TEST/most"
+: > console.log
+say '{"type":"hello","protocol":1,"release":"6.99","version":"x","uptime_ms":9,"nodes":[],"cmdline":""}'
+say '{"type":"armed","detectors":[],"tracing":true}'
+say '{"type":"load-started","uptime_ms":1000,"processes":1,"hugepages":false}'
+say "{\"type\":\"heartbeat\",\"seq\":0,\"uptime_ms\":1000,\"counters\":$(counters 0 0)}"
+while [ -e "$TEST/hang" ]; do sleep 0.05; done
+if grep -q DEFECT "$kernel"; then
+    cat "$TEST/lockup.log" > console.log
+    say "{\"type\":\"heartbeat\",\"seq\":1,\"uptime_ms\":13000,\"counters\":$(counters 900 1)}"
+    rm "$TEST/running/$name"
+    exec sleep 1000
+fi
+sleep 0.5
+say "{\"type\":\"heartbeat\",\"seq\":1,\"uptime_ms\":61000,\"counters\":$(counters 900 60)}"
+say '{"type":"end","uptime_ms":61001}'
+rm "$TEST/running/$name"
+"#;
+
+/// Does what is asked of it on this machine; the first call of each trial fails.
+const ELSEWHERE: &str = r#"#!/bin/sh
+echo "asked for $2"
+mkdir -p "$TEST/asked"
+[ -e "$TEST/asked/$2" ] || { : > "$TEST/asked/$2"; echo "the node is gone"; exit 1; }
+exec "$KVERDICT" trial --spec "$1" --index "$2" --out "$3"
+"#;
+
+struct Bench {
+    place: Place,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let place = Place::new();
+        // A made-up guest cannot be locked up on purpose, so that no survival of it counts, and trials go on
+        // until there are no more.
+        let policy = "policy:\n  prove_detectors: false\n";
+        let campaign = made_up::campaign()
+            .replace("policy:\n", policy)
+            .replace("max_trials_per_arm: 30", "max_trials_per_arm: 4")
+            .replace("memory_mib: 512", "memory_mib: 64")
+            .replacen("kernel: tiny", "kernel: tiny\n    apply: [defect.patch]", 1);
+        place.write("campaign.yaml", &campaign);
+        place.write("defect.patch", made_up::DEFECT);
+        place.guest(GUEST);
+        fs::copy(TARGET_LOCKUP, place.path("lockup.log")).unwrap();
+        Self { place }
+    }
+
+    fn verify(&self, more: &[&str]) -> (Option<i32>, Value, String) {
+        self.place
+            .run(&[&["verify", "campaign.yaml", "--json"], more].concat())
+    }
+
+    /// The most guests that ran at once.
+    fn most(&self) -> u32 {
+        let text = fs::read_to_string(self.place.path("most")).unwrap();
+        text.lines()
+            .map(|line| line.trim().parse().unwrap())
+            .max()
+            .unwrap()
+    }
+
+    fn begun(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.place.path("begun")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    fn records(&self) -> Vec<Value> {
+        let text = fs::read_to_string(self.place.run_dir().join("trials.jsonl")).unwrap();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    /// Process ids of guests that were started and did not end by themselves.
+    fn guests(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.place.path("running")).unwrap();
+        let pids = entries.map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap());
+        pids.map(|pid| Path::new("/proc").join(pid.trim()))
+            .collect()
+    }
+}
+
+/// What a verdict rests on, without the times that differ between two runs.
+fn counts(report: &Value) -> Vec<[Value; 4]> {
+    let arms = report["verdict"]["arms"].as_array().unwrap();
+    let of =
+        |arm: &Value| ["arm", "trials", "target_lockups", "survived"].map(|key| arm[key].clone());
+    arms.iter().map(of).collect()
+}
+
+#[test]
+fn trials_run_side_by_side_and_come_to_the_same_verdict() {
+    let one = Bench::new();
+    let (code, alone, errors) = one.verify(&["--jobs", "1"]);
+    assert_eq!(code, Some(125), "{errors}");
+    assert_eq!(one.most(), 1);
+    // Three lockups of the control are enough.
+    assert_eq!(one.records().len(), 7, "{errors}");
+
+    let four = Bench::new();
+    let (code, report, errors) = four.verify(&["--jobs", "4"]);
+    assert_eq!(code, Some(125), "{errors}");
+    assert!((2..=4).contains(&four.most()), "{}", four.most());
+    assert_eq!(counts(&report), counts(&alone), "{errors}");
+    // Lockups came back before survivals that were begun earlier; what is stored says the same again.
+    let numbers: BTreeSet<u64> = four
+        .records()
+        .iter()
+        .map(|one| one["number"].as_u64().unwrap())
+        .collect();
+    assert_eq!(numbers, (1..=7).collect());
+    let run = four.place.run_dir();
+    let again = four
+        .place
+        .kverdict(&["report", run.to_str().unwrap(), "--json"]);
+    let again: Value = serde_json::from_slice(&again.stdout).unwrap();
+    assert_eq!(again["verdict"], report["verdict"]);
+}
+
+#[test]
+fn a_number_of_trials_that_is_none_is_refused() {
+    let bench = Bench::new();
+    for wrong in ["0", "many", "-1", "5000"] {
+        let (code, _, errors) = bench.verify(&[&format!("--jobs={wrong}")]);
+        assert_eq!(code, Some(129), "{errors}");
+        assert!(errors.contains("a number from 1 to 4096"), "{errors}");
+    }
+}
+
+#[test]
+fn trials_that_a_kill_took_are_made_again_and_no_guest_is_left() {
+    let bench = Bench::new();
+    bench.place.write("hang", "");
+    let mut verify = bench
+        .place
+        .start(&["verify", "campaign.yaml", "--jobs", "4"]);
+    wait_until(Duration::from_secs(60), "four guests run", || {
+        bench.begun().len() == 4
+    });
+    verify.kill().unwrap();
+    verify.wait().unwrap();
+    let guests = bench.guests();
+    assert_eq!(guests.len(), 4);
+    wait_until(Duration::from_secs(10), "all guests are gone", || {
+        guests.iter().all(|guest| !guest.exists())
+    });
+    fs::remove_file(bench.place.path("hang")).unwrap();
+    fs::remove_dir_all(bench.place.path("running")).unwrap();
+
+    let run = bench.place.run_dir();
+    let resume = ["verify", "--resume", run.to_str().unwrap(), "--json"];
+    let (code, report, errors) = bench.place.run(&[&resume[..], &["--jobs", "4"]].concat());
+    assert_eq!(code, Some(125), "{errors}");
+    let (mut first, mut again) = (bench.begun()[..4].to_vec(), bench.begun()[4..8].to_vec());
+    first.sort();
+    again.sort();
+    assert_eq!(first, again, "the same ones are made again");
+    assert_eq!(bench.records().len(), 7);
+    let whole = Bench::new().verify(&["--jobs", "1"]).1;
+    assert_eq!(counts(&report), counts(&whole));
+}
+
+#[test]
+fn a_result_that_was_handed_in_and_not_listed_is_taken() {
+    let bench = Bench::new();
+    bench.verify(&["--jobs", "4"]);
+    let list = bench.place.run_dir().join("trials.jsonl");
+    let text = fs::read_to_string(&list).unwrap();
+    let kept: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.contains("\"number\":2,"))
+        .collect();
+    assert_eq!(kept.len(), 6);
+    fs::write(&list, kept.join("\n") + "\n").unwrap();
+    let before = bench.begun().len();
+    let run = bench.place.run_dir();
+    bench
+        .place
+        .run(&["verify", "--resume", run.to_str().unwrap(), "--json"]);
+    assert_eq!(bench.begun().len(), before, "no guest was started");
+    let (mut stored, mut found): (Vec<&str>, Vec<String>) = (text.lines().collect(), Vec::new());
+    found.extend(
+        fs::read_to_string(&list)
+            .unwrap()
+            .lines()
+            .map(str::to_owned),
+    );
+    stored.sort_unstable();
+    found.sort_unstable();
+    assert_eq!(stored, found);
+}
+
+#[test]
+fn a_program_makes_trials_elsewhere_and_is_called_again_where_it_failed() {
+    let bench = Bench::new();
+    bench.place.program(
+        "elsewhere.sh",
+        &ELSEWHERE.replace("$KVERDICT", env!("CARGO_BIN_EXE_kverdict")),
+    );
+    let (code, report, errors) = bench.verify(&["--jobs", "3", "--executor", "./elsewhere.sh"]);
+    assert_eq!(code, Some(125), "{errors}");
+    assert_eq!(
+        counts(&report),
+        counts(&Bench::new().verify(&[]).1),
+        "{errors}"
+    );
+    let run = bench.place.run_dir();
+    let log = fs::read_to_string(run.join("elsewhere/0001-unfixed.log")).unwrap();
+    assert!(log.contains("the node is gone"), "{log}");
+    // Whole folders, as local trials leave them.
+    let console = fs::read_to_string(run.join("trials/0001-unfixed/console.log")).unwrap();
+    assert!(console.contains("hard LOCKUP"));
+    let names = fs::read_dir(run.join("trials")).unwrap().count();
+    assert_eq!(names, 7);
+
+    // The same trial again is there already, by whomever it is asked for.
+    let before = bench.begun().len();
+    let (spec, out) = (run.join("spec.json"), run.join("trials"));
+    let ask = |index: &str| {
+        let arguments = [
+            "trial",
+            "--spec",
+            spec.to_str().unwrap(),
+            "--index",
+            index,
+            "--out",
+            out.to_str().unwrap(),
+        ];
+        let output = bench
+            .place
+            .start_alone(&arguments)
+            .wait_with_output()
+            .unwrap();
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    };
+    let (code, errors) = ask("1");
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(errors.contains("0001-unfixed is there already"), "{errors}");
+    assert_eq!(bench.begun().len(), before);
+    let (code, errors) = ask("77");
+    assert_eq!(code, Some(129), "{errors}");
+    assert!(
+        errors.contains("no such trial; its numbers go up to 7"),
+        "{errors}"
+    );
+}
+
+#[test]
+fn a_program_that_never_leaves_a_record_ends_the_run_with_what_it_said() {
+    let bench = Bench::new();
+    bench
+        .place
+        .program("broken.sh", "#!/bin/sh\necho out of quota\n");
+    let (code, _, errors) = bench.verify(&["--executor", "./broken.sh"]);
+    assert_eq!(code, Some(131), "{errors}");
+    for words in [
+        "was called 3 times and left no record",
+        "out of quota",
+        "0001-unfixed.log",
+    ] {
+        assert!(errors.contains(words), "{words}\n{errors}");
+    }
+}
+
+#[test]
+fn a_spec_that_is_none_is_refused() {
+    let place = Place::new();
+    place.write("spec.json", "{\"schema\": 99}");
+    for (file, words) in [
+        ("spec.json", "expected the spec.json of a run"),
+        ("none.json", "none.json: No such file"),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_kverdict"))
+            .args(["trial", "--spec", file, "--index", "1", "--out", "out"])
+            .current_dir(place.root())
+            .output()
+            .unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(129), "{errors}");
+        assert!(errors.contains(words), "{words}\n{errors}");
+        assert!(!place.path("out").exists());
+    }
+}
