@@ -1,49 +1,18 @@
 //! Trials side by side and elsewhere, on a made-up kernel and guest: a kernel with the defect locks up.
 
 mod made_up;
+mod parallel;
 mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use made_up::{Place, TARGET_LOCKUP};
+use made_up::Place;
+use parallel::{Bench, counts};
 use serde_json::Value;
 use support::wait_until;
-
-/// Survives after a while, in which others can be seen to run; `begun` has a line for each start, `most` one
-/// for how many ran then, and while `hang` is there nothing ends.
-const GUEST: &str = r#"#!/bin/sh
-[ "$1" = --version ] && { echo "QEMU emulator version 9.9"; exit 0; }
-while [ $# -gt 0 ]; do
-    case $1 in -kernel) kernel=$2 ;; -name) name=${2%%,*} ;; esac
-    shift
-done
-say() { echo "$1" >> agent.jsonl; }
-counters() { echo "{\"packets\":$1,\"node_busy_percent\":[],\"swaps\":$1,\"amplifier\":{\"kv_met\":$2}}"; }
-mkdir -p "$TEST/running"
-echo $$ > "$TEST/running/$name"
-echo "$name" >> "$TEST/begun"
-ls "$TEST/running" | wc -l >> "$TEST/most"
-: > console.log
-say '{"type":"hello","protocol":1,"release":"6.99","version":"x","uptime_ms":9,"nodes":[],"cmdline":""}'
-say '{"type":"armed","detectors":[],"tracing":true}'
-say '{"type":"load-started","uptime_ms":1000,"processes":1,"hugepages":false}'
-say "{\"type\":\"heartbeat\",\"seq\":0,\"uptime_ms\":1000,\"counters\":$(counters 0 0)}"
-while [ -e "$TEST/hang" ]; do sleep 0.05; done
-if grep -q DEFECT "$kernel"; then
-    cat "$TEST/lockup.log" > console.log
-    say "{\"type\":\"heartbeat\",\"seq\":1,\"uptime_ms\":13000,\"counters\":$(counters 900 1)}"
-    rm "$TEST/running/$name"
-    exec sleep 1000
-fi
-sleep 0.5
-say "{\"type\":\"heartbeat\",\"seq\":1,\"uptime_ms\":61000,\"counters\":$(counters 900 60)}"
-say '{"type":"end","uptime_ms":61001}'
-rm "$TEST/running/$name"
-"#;
 
 /// Does what is asked of it on this machine; the first call of each trial fails.
 const ELSEWHERE: &str = r#"#!/bin/sh
@@ -52,71 +21,6 @@ mkdir -p "$TEST/asked"
 [ -e "$TEST/asked/$2" ] || { : > "$TEST/asked/$2"; echo "the node is gone"; exit 1; }
 exec "$KVERDICT" trial --spec "$1" --index "$2" --out "$3"
 "#;
-
-struct Bench {
-    place: Place,
-}
-
-impl Bench {
-    fn new() -> Self {
-        let place = Place::new();
-        // A made-up guest cannot be locked up on purpose, so that no survival of it counts, and trials go on
-        // until there are no more.
-        let policy = "policy:\n  prove_detectors: false\n";
-        let campaign = made_up::campaign()
-            .replace("policy:\n", policy)
-            .replace("max_trials_per_arm: 30", "max_trials_per_arm: 4")
-            .replace("memory_mib: 512", "memory_mib: 64")
-            .replacen("kernel: tiny", "kernel: tiny\n    apply: [defect.patch]", 1);
-        place.write("campaign.yaml", &campaign);
-        place.write("defect.patch", made_up::DEFECT);
-        place.guest(GUEST);
-        fs::copy(TARGET_LOCKUP, place.path("lockup.log")).unwrap();
-        Self { place }
-    }
-
-    fn verify(&self, more: &[&str]) -> (Option<i32>, Value, String) {
-        self.place
-            .run(&[&["verify", "campaign.yaml", "--json"], more].concat())
-    }
-
-    /// The most guests that ran at once.
-    fn most(&self) -> u32 {
-        let text = fs::read_to_string(self.place.path("most")).unwrap();
-        text.lines()
-            .map(|line| line.trim().parse().unwrap())
-            .max()
-            .unwrap()
-    }
-
-    fn begun(&self) -> Vec<String> {
-        let text = fs::read_to_string(self.place.path("begun")).unwrap_or_default();
-        text.lines().map(str::to_owned).collect()
-    }
-
-    fn records(&self) -> Vec<Value> {
-        let text = fs::read_to_string(self.place.run_dir().join("trials.jsonl")).unwrap();
-        text.lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
-    }
-
-    /// Process ids of guests that were started and did not end by themselves.
-    fn guests(&self) -> Vec<PathBuf> {
-        let entries = fs::read_dir(self.place.path("running")).unwrap();
-        let pids = entries.map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap());
-        pids.map(|pid| Path::new("/proc").join(pid.trim()))
-            .collect()
-    }
-}
-
-/// What a verdict rests on, without the times that differ between two runs.
-fn counts(report: &Value) -> Vec<[Value; 4]> {
-    let arms = report["verdict"]["arms"].as_array().unwrap();
-    let of =
-        |arm: &Value| ["arm", "trials", "target_lockups", "survived"].map(|key| arm[key].clone());
-    arms.iter().map(of).collect()
-}
 
 #[test]
 fn trials_run_side_by_side_and_come_to_the_same_verdict() {

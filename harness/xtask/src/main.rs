@@ -66,6 +66,7 @@ fn test(sh: &Shell, install_deps: bool, quick: bool) -> Result<()> {
             // After those that unpack a kernel's source, which has a parser in it.
             ("real_exports", "x"),
             ("page", "w"),
+            ("real_slurm", "l"),
         ] {
             cmd!(sh, "cargo test --release --package kverdict --test {test} -- --ignored --test-threads=1 --nocapture {filter}")
                 .run()?;
@@ -82,6 +83,8 @@ fn install_for_tests(sh: &Shell) -> Result<()> {
         // Debian's Python has venv without this package, and cannot make one.
         ("python3", &["-m", "ensurepip"][..], "python3-venv"),
         ("chromium", &[][..], "chromium"),
+        ("munged", &[][..], "munge"),
+        ("slurmctld", &["-V"][..], "slurm-wlm"),
     ] {
         let check = cmd!(sh, "{program} {arguments...} --version");
         if check.quiet().ignore_stdout().ignore_stderr().run().is_err() {

@@ -161,22 +161,35 @@ impl Place {
     }
 
     pub fn start(&self, arguments: &[&str]) -> Child {
-        self.start_alone(&[arguments, &["--catalogue", "kernels"]].concat())
+        self.start_with(arguments, &[])
+    }
+
+    /// The same with more variables.
+    pub fn start_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Child {
+        let arguments = [arguments, &["--catalogue", "kernels"]].concat();
+        self.command(&arguments)
+            .envs(variables.iter().copied())
+            .spawn()
+            .unwrap()
     }
 
     /// The same, of a command that needs no kernels.
     pub fn start_alone(&self, arguments: &[&str]) -> Child {
+        self.command(arguments).spawn().unwrap()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
         let path = std::env::var("PATH").unwrap();
-        Command::new(env!("CARGO_BIN_EXE_kverdict"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kverdict"));
+        command
             .args(arguments)
             .current_dir(self.dir.path())
             .env("KVERDICT_CACHE", self.path("cache"))
             .env("PATH", format!("{}:{path}", self.path("bin").display()))
             .env("TEST", self.root())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap()
+            .stderr(Stdio::piped());
+        command
     }
 
     /// Exit status, the report if it was asked for as JSON, and what was said beside it.

@@ -161,10 +161,12 @@ impl Drop for Guest {
 
 /// Starts QEMU as a person would, with a kernel of the cache, by its key.
 pub fn start_guest(kernel: &str, initramfs: &Path, qmp: &Path) -> Guest {
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .unwrap_or_else(|| Path::new(&std::env::var_os("HOME").unwrap()).join(".cache"));
-    let image = cache.join("kverdict/builds").join(kernel).join("bzImage");
+    let set = |name| std::env::var_os(name).map(PathBuf::from);
+    let cache = set("KVERDICT_CACHE")
+        .or_else(|| Some(set("XDG_CACHE_HOME")?.join("kverdict")))
+        .unwrap_or_else(|| set("HOME").unwrap().join(".cache/kverdict"));
+    let image = cache.join("builds").join(kernel).join("bzImage");
+    assert!(image.is_file(), "{} is not there", image.display());
     let child = Command::new("qemu-system-x86_64")
         .args(["-display", "none", "-m", "1024", "-cpu", "max"])
         .args(["-serial", "null", "-serial", "null"])
