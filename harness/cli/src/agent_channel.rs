@@ -77,14 +77,14 @@ impl AgentChannel {
         }
     }
 
-    /// Takes in what has come.
+    /// Takes in what has come. Gives whether that was all, as [`Tail::follow`] does.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn follow(&mut self) -> Result<()> {
+    pub fn follow(&mut self) -> Result<bool> {
         let mut lines = Vec::new();
         let partial = &mut self.partial;
-        self.tail.follow(|bytes| {
+        let all = self.tail.follow(|bytes| {
             for &byte in bytes {
                 if byte == b'\n' {
                     lines.push(std::mem::take(partial));
@@ -99,7 +99,12 @@ impl AgentChannel {
                 Err(_) => self.garbage_lines += 1,
             }
         }
-        Ok(())
+        Ok(all)
+    }
+
+    /// Bytes that came so far.
+    pub fn read_bytes(&self) -> u64 {
+        self.tail.read_bytes()
     }
 
     /// Guest milliseconds under load so far.

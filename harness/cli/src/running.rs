@@ -74,13 +74,13 @@ impl RunningGuest {
         })
     }
 
-    /// Takes in what the console and the agent have said since.
+    /// Takes in what the console and the agent have said since. Gives whether that was all.
     ///
     /// # Errors
     /// When their files cannot be read.
-    pub fn hear(&mut self) -> Result<()> {
+    pub fn hear(&mut self) -> Result<bool> {
         let scanner = &mut self.scanner;
-        self.console.follow(|bytes| scanner.feed(bytes))?;
-        self.agent.follow()
+        let console = self.console.follow(|bytes| scanner.feed(bytes))?;
+        Ok(self.agent.follow()? && console)
     }
 }

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-/// Read at once; QEMU's serial port writes far slower.
+/// Read at once.
 const CHUNK_BYTES: usize = 64 * 1024;
+/// Read in a call: whoever writes faster than this is read must not keep the reader from looking elsewhere.
+const CALL_BYTES: usize = 4 << 20;
 
 /// A file that is read as it grows. It need not exist yet.
 #[derive(Debug)]
@@ -27,25 +29,27 @@ impl Tail {
         }
     }
 
-    /// Hands what has come since the last call to `sink`, in pieces.
+    /// Hands what has come since the last call to `sink`, in pieces. Gives whether that was all: of a flood, a
+    /// call takes the first part.
     ///
     /// # Errors
     /// When the file exists and cannot be read.
-    pub fn follow(&mut self, mut sink: impl FnMut(&[u8])) -> Result<()> {
+    pub fn follow(&mut self, mut sink: impl FnMut(&[u8])) -> Result<bool> {
         let Some(file) = open(&mut self.file, &self.path)? else {
-            return Ok(());
+            return Ok(true);
         };
         let mut chunk = vec![0; CHUNK_BYTES];
-        loop {
+        for _ in 0..CALL_BYTES / CHUNK_BYTES {
             let count = file
                 .read(&mut chunk)
                 .with_context(|| format!("cannot read {}", self.path.display()))?;
             if count == 0 {
-                return Ok(());
+                return Ok(true);
             }
             self.read_bytes += count as u64;
             sink(&chunk[..count]);
         }
+        Ok(false)
     }
 
     /// Bytes read so far.
@@ -65,4 +69,23 @@ fn open<'a>(file: &'a mut Option<File>, path: &Path) -> Result<Option<&'a mut Fi
         };
     }
     Ok(file.as_mut())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_is_taken_in_parts_and_nothing_of_it_is_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("console.log");
+        let mut tail = Tail::new(&path);
+        let mut count = 0;
+        assert!(tail.follow(|_| unreachable!()).unwrap(), "no file yet");
+        std::fs::write(&path, vec![b'x'; CALL_BYTES + 5]).unwrap();
+        assert!(!tail.follow(|bytes| count += bytes.len()).unwrap());
+        assert_eq!(count, CALL_BYTES);
+        assert!(tail.follow(|bytes| count += bytes.len()).unwrap());
+        assert_eq!((count, tail.read_bytes()), (CALL_BYTES + 5, count as u64));
+    }
 }

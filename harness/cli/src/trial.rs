@@ -21,6 +21,8 @@ use crate::store;
 
 /// A console beyond this is a flood: the guest is stopped.
 const CONSOLE_LIMIT_BYTES: u64 = 64 << 20;
+/// The agent says some 400 bytes a second; one that says so much is not ours.
+const AGENT_LIMIT_BYTES: u64 = 64 << 20;
 /// After a fatal report that is complete, or once the target is proven, more of the same may follow.
 const COMPLETE_GRACE: Duration = Duration::from_secs(1);
 /// A fatal report that is not complete gets so long: the other side of a deadlock is reported by a
@@ -151,6 +153,7 @@ impl<'a> Watcher<'a> {
             let exited = self.guest.child.try_wait()?;
             self.take_in()?;
             if let Some(status) = exited {
+                self.take_in_the_rest()?;
                 return Ok(End::Exited(status));
             }
             if process::interrupted() {
@@ -160,7 +163,7 @@ impl<'a> Watcher<'a> {
             if let Some(reason) = self.time_to_stop() {
                 self.take_evidence(reason)?;
                 self.guest.child.kill();
-                self.take_in()?;
+                self.take_in_the_rest()?;
                 return Ok(End::Stopped(reason));
             }
             // Should it fail, dropping the guest ends it.
@@ -172,8 +175,20 @@ impl<'a> Watcher<'a> {
         }
     }
 
-    fn take_in(&mut self) -> Result<()> {
-        self.guest.hear()?;
+    /// What a guest has said that says no more, as far as it is worth reading.
+    fn take_in_the_rest(&mut self) -> Result<()> {
+        while !self.take_in()? && !self.floods() {}
+        Ok(())
+    }
+
+    fn floods(&self) -> bool {
+        self.guest.console.read_bytes() > CONSOLE_LIMIT_BYTES
+            || self.guest.agent.read_bytes() > AGENT_LIMIT_BYTES
+    }
+
+    /// Gives whether that was all.
+    fn take_in(&mut self) -> Result<bool> {
+        let all = self.guest.hear()?;
         if self.guest.agent.messages > self.messages {
             self.messages = self.guest.agent.messages;
             self.last_word = Instant::now();
@@ -201,13 +216,13 @@ impl<'a> Watcher<'a> {
         if terminal.is_some_and(|report| report.complete) || self.guest.scanner.target_complete() {
             self.complete_at.get_or_insert_with(Instant::now);
         }
-        Ok(())
+        Ok(all)
     }
 
     fn time_to_stop(&self) -> Option<Reason> {
         let policy = self.spec.policy;
         let seconds = |count: u32| Duration::from_secs(u64::from(count));
-        if self.guest.console.read_bytes() > CONSOLE_LIMIT_BYTES {
+        if self.floods() {
             return Some(Reason::Flood);
         }
         if self
@@ -396,8 +411,9 @@ fn classify(
 ) -> (Outcome, String) {
     if end == End::Stopped(Reason::Flood) {
         let text = format!(
-            "the console wrote more than {} MiB",
-            CONSOLE_LIMIT_BYTES >> 20
+            "the console wrote more than {} MiB, or the agent more than {}",
+            CONSOLE_LIMIT_BYTES >> 20,
+            AGENT_LIMIT_BYTES >> 20
         );
         return (Outcome::ConsoleFlood, text);
     }

@@ -208,7 +208,7 @@ impl Place {
     }
 
     /// The folders of all runs; beside them is the history.
-    fn runs(&self) -> Vec<PathBuf> {
+    pub fn runs(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.path("results")).into_iter().flatten();
         let paths = entries.map(|entry| entry.unwrap().path());
         paths.filter(|path| path.is_dir()).collect()

@@ -1,0 +1,356 @@
+//! What goes wrong at night: kills at any moment, full and read-only disks, guests that lie, flood or do not end.
+//!
+//! `KVERDICT_KILLS` says how many kills there are; with 500 the test takes some ten minutes.
+
+mod made_up;
+mod parallel;
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use made_up::shell;
+use parallel::{Bench, counts};
+use serde_json::Value;
+use support::wait_until;
+
+const SOON: Duration = Duration::from_secs(30);
+
+/// Steele, Lea and Flood's SplitMix64 (2014): each run of the test is the same as far as the machine is.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % end
+    }
+}
+
+/// Processes that were started by kverdict of this folder, and itself: guests, compilers, shells.
+fn processes(root: &Path) -> Vec<i32> {
+    let mark = format!("TEST={}\0", root.display());
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment
+            .windows(mark.len())
+            .any(|part| part == mark.as_bytes())
+    })
+    .collect()
+}
+
+fn kill(pid: i32) {
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    // It may have ended meanwhile.
+    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+}
+
+/// Begins a run, or goes on with the one that is there.
+fn go_on(bench: &Bench) -> Child {
+    let runs = bench.place.runs();
+    let begun = runs.iter().find(|run| run.join("run.json").is_file());
+    match begun {
+        Some(run) => bench.place.start(&[
+            "verify",
+            "--resume",
+            run.to_str().unwrap(),
+            "--json",
+            "--jobs",
+            "2",
+        ]),
+        None => bench
+            .place
+            .start(&["verify", "campaign.yaml", "--json", "--jobs", "2"]),
+    }
+}
+
+/// Lines of a run's list of trials that are whole, by number.
+fn recorded(bench: &Bench) -> Vec<(u64, String)> {
+    let runs = bench.place.runs();
+    let lists = runs
+        .iter()
+        .map(|run| fs::read_to_string(run.join("trials.jsonl")));
+    let text: String = lists.flatten().collect();
+    let whole = text
+        .split_inclusive('\n')
+        .filter(|line| line.ends_with('\n'));
+    whole
+        .map(|line| {
+            let record: Value =
+                serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+            (record["number"].as_u64().unwrap(), line.to_owned())
+        })
+        .collect()
+}
+
+/// kverdict, a guest or a compiler, at any moment: nothing that was recorded gets lost, nothing is left behind, and
+/// the verdict is the one of an undisturbed run.
+#[test]
+fn kills_at_any_moment_lose_no_record_and_leave_no_process() {
+    let kills: u32 = std::env::var("KVERDICT_KILLS").map_or(30, |text| text.parse().unwrap());
+    let seed = std::env::var("KVERDICT_SEED").map_or(1, |text| text.parse().unwrap());
+    let undisturbed = Bench::without_end(4).verify(&["--jobs", "2"]).1;
+    let (mut random, mut killed, mut runs) = (Random(seed), 0, 0);
+    while killed < kills {
+        runs += 1;
+        killed += kill_until_it_ends(&mut random, kills - killed, &undisturbed);
+    }
+    println!("{killed} kills in {runs} runs");
+}
+
+fn kill_until_it_ends(random: &mut Random, most: u32, undisturbed: &Value) -> u32 {
+    let bench = Bench::without_end(4);
+    let (mut killed, mut known) = (0, Vec::new());
+    loop {
+        let mut verify = go_on(&bench);
+        let leader = i32::try_from(verify.id()).unwrap();
+        let moment = Instant::now() + Duration::from_millis(random.below(2500));
+        let last = killed == most;
+        while verify.try_wait().unwrap().is_none() && (last || Instant::now() < moment) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let running = verify.try_wait().unwrap().is_none();
+        if running {
+            killed += 1;
+            let all = processes(bench.place.root());
+            let others: Vec<i32> = all.into_iter().filter(|pid| *pid != leader).collect();
+            match others.get(random.below(others.len() as u64 * 2 + 1) as usize) {
+                Some(other) => kill(*other),
+                None => kill(leader),
+            }
+        }
+        let output = verify.wait_with_output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        wait_until(SOON, "nothing runs any more", || {
+            processes(bench.place.root()).is_empty()
+        });
+        let now = recorded(&bench);
+        for line in &known {
+            assert!(now.contains(line), "a record is gone: {line:?}\n{errors}");
+        }
+        let numbers: BTreeSet<u64> = now.iter().map(|(number, _)| *number).collect();
+        assert_eq!(numbers.len(), now.len(), "a trial is there twice\n{errors}");
+        known = now;
+        if output.status.code() == Some(125) && errors.contains("results: ") {
+            assert_same_verdict(&bench, &output.stdout, undisturbed, &errors);
+            return killed;
+        }
+    }
+}
+
+/// A guest that is killed is trouble of the host, and another one takes its place as far as the policy allows;
+/// nothing else may differ.
+fn assert_same_verdict(bench: &Bench, stdout: &[u8], undisturbed: &Value, errors: &str) {
+    let report: Value = serde_json::from_slice(stdout).unwrap();
+    assert_eq!(
+        report["verdict"]["conclusion"], undisturbed["verdict"]["conclusion"],
+        "{errors}"
+    );
+    for (found, expected) in counts(&report).iter().zip(counts(undisturbed)) {
+        let [arm, trials, lockups, survived] = found;
+        let lost =
+            trials.as_u64().unwrap() - lockups.as_u64().unwrap() - survived.as_u64().unwrap();
+        let broken = bench
+            .records()
+            .into_iter()
+            .filter(|record| record["arm"] == *arm && record["outcome"] == "infrastructure");
+        assert_eq!(broken.count() as u64, lost, "{errors}");
+        assert_eq!((arm, trials), (&expected[0], &expected[1]), "{errors}");
+    }
+}
+
+/// Makes a file system of so many KiB at a folder; it goes with the test's mount namespace.
+fn in_small_disk(bench: &Bench, kib: u64, script: &str) -> (Option<i32>, String) {
+    let root = bench.place.root();
+    let script =
+        format!("mkdir -p results && mount -t tmpfs -o size={kib}k none results && {script}");
+    let path = std::env::var("PATH").unwrap();
+    let output = Command::new("unshare")
+        .args(["--mount", "--map-root-user", "sh", "-c", &script])
+        .current_dir(root)
+        .env(
+            "PATH",
+            format!("{}:{path}", bench.place.path("bin").display()),
+        )
+        .env("KVERDICT", env!("CARGO_BIN_EXE_kverdict"))
+        .env("KVERDICT_CACHE", bench.place.path("cache"))
+        .env("TEST", root)
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&said).into_owned(),
+    )
+}
+
+/// The disk is full after some trials: that is said, what was recorded is there, and with room the run goes on.
+#[test]
+fn a_full_disk_ends_a_run_that_goes_on_when_there_is_room() {
+    let bench = Bench::without_end(6);
+    // What guests boot is this program, once for each of the two things they do.
+    let program = fs::metadata(env!("CARGO_BIN_EXE_kverdict")).unwrap().len();
+    let (code, said) = in_small_disk(
+        &bench,
+        2 * program / 1024 + 700,
+        "$KVERDICT verify campaign.yaml --catalogue kernels --jobs 1; first=$?
+         cat results/*/trials.jsonl | wc -l; cp -a results kept; exit $first",
+    );
+    assert_eq!(code, Some(131), "{said}");
+    assert!(said.contains("is the disk full"), "{said}");
+    let kept = shell(
+        bench.place.root(),
+        "rmdir results; mv kept results; cat results/*/trials.jsonl | wc -l",
+    );
+    let kept: usize = kept.trim().parse().unwrap();
+    assert!((1..12).contains(&kept), "{kept} trials\n{said}");
+    let output = go_on(&bench).wait_with_output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(125), "{errors}");
+    assert_eq!(recorded(&bench).len(), 12, "{errors}");
+}
+
+#[test]
+fn a_results_folder_that_cannot_be_written_is_named_at_once() {
+    let bench = Bench::new();
+    let (code, said) = in_small_disk(
+        &bench,
+        100,
+        "mount -o remount,ro results && $KVERDICT verify campaign.yaml --catalogue kernels",
+    );
+    assert_eq!(code, Some(131), "{said}");
+    assert!(
+        said.contains("choose another place with --results"),
+        "{said}"
+    );
+    assert!(bench.begun().is_empty());
+}
+
+/// A terminal that goes away.
+#[test]
+fn a_hangup_stops_the_guests_and_keeps_what_there_is() {
+    let bench = Bench::without_end(4);
+    let verify = go_on(&bench);
+    wait_until(SOON, "a trial is recorded", || !recorded(&bench).is_empty());
+    let pid = rustix::process::Pid::from_raw(i32::try_from(verify.id()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    let output = verify.wait_with_output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{errors}");
+    assert!(
+        errors.contains("Go on with: kverdict verify --resume"),
+        "{errors}"
+    );
+    wait_until(SOON, "nothing runs any more", || {
+        processes(bench.place.root()).is_empty()
+    });
+    let output = go_on(&bench).wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(125));
+    assert_eq!(recorded(&bench).len(), 8);
+}
+
+/// A guest of one's own making, in all trials.
+fn with_guest(behaviour: &str) -> (Bench, Value, String) {
+    let (bench, code, report, errors) = run_guest(behaviour);
+    assert_eq!(code, Some(125), "{errors}");
+    (bench, report, errors)
+}
+
+fn run_guest(behaviour: &str) -> (Bench, Option<i32>, Value, String) {
+    let bench = Bench::without_end(1);
+    let guest = format!(
+        "#!/bin/sh\n[ \"$1\" = --version ] && {{ echo \"QEMU emulator version 9.9\"; exit 0; }}\n\
+         say() {{ echo \"$1\" >> agent.jsonl; }}\n: > console.log\n{behaviour}\n"
+    );
+    bench.place.guest(&guest);
+    let (code, report, errors) = bench.verify(&["--jobs", "2"]);
+    wait_until(SOON, "nothing runs any more", || {
+        processes(bench.place.root()).is_empty()
+    });
+    (bench, code, report, errors)
+}
+
+const HELLO: &str = r#"say '{"type":"hello","protocol":1,"release":"6.99","version":"x","uptime_ms":9,"nodes":[],"cmdline":""}'
+say '{"type":"armed","detectors":[],"tracing":true}'
+say '{"type":"load-started","uptime_ms":1000,"processes":1,"hugepages":false}'
+"#;
+
+/// Of what the agent says, a guest may make up anything; that it survived takes more than the word.
+#[test]
+fn forged_messages_of_the_agent_prove_nothing() {
+    for forged in [
+        // An end without a load, a load without counters, words of no protocol, numbers beyond all bounds.
+        r#"say '{"type":"end","uptime_ms":61001}'"#.to_owned(),
+        format!("{HELLO}say '{{\"type\":\"end\",\"uptime_ms\":99999999}}'"),
+        r#"say '{"type":"verdict","verified":true}'; say nonsense; printf '\000\377\376{"type":' >> agent.jsonl"#.to_owned(),
+        format!("{HELLO}say '{{\"type\":\"heartbeat\",\"seq\":18446744073709551615,\"uptime_ms\":18446744073709551615,\"counters\":{{\"packets\":18446744073709551615,\"node_busy_percent\":[],\"swaps\":18446744073709551615,\"amplifier\":{{\"kv_met\":0}}}}}}'\nsay '{{\"type\":\"end\",\"uptime_ms\":3}}'"),
+    ] {
+        let (bench, report, errors) = with_guest(&forged);
+        assert_eq!(report["verdict"]["conclusion"], "inconclusive", "{forged}\n{errors}");
+        for record in bench.records() {
+            assert_eq!(record["signature"], Value::Null, "{record}");
+        }
+        for arm in report["verdict"]["arms"].as_array().unwrap() {
+            assert_eq!((&arm["survived"], &arm["target_lockups"]), (&0.into(), &0.into()), "{forged}\n{errors}");
+        }
+    }
+}
+
+/// Both serial ports at full speed: the trial ends by the limit, and the logs with it.
+#[test]
+fn a_guest_that_floods_is_ended() {
+    for port in ["console.log", "agent.jsonl"] {
+        let (bench, _, errors) = with_guest(&format!(
+            "{HELLO}yes 'all is well' | head -c 500000000 >> {port}; exec sleep 1000"
+        ));
+        let records = bench.records();
+        assert!(
+            records
+                .iter()
+                .all(|record| record["outcome"] == "console-flood"),
+            "{errors}"
+        );
+    }
+}
+
+/// A QEMU that takes no hint: it ends all the same, and its children with it.
+#[test]
+fn a_qemu_that_ignores_signals_is_killed_with_its_group() {
+    let ignores = "trap '' TERM INT HUP; cat \"$TEST/lockup.log\" > console.log; (sleep 1000; :) & while :; do sleep 1000; done";
+    let (bench, code, report, errors) = run_guest(&format!("{HELLO}{ignores}"));
+    // The subject locks up too.
+    assert_eq!((code, bench.records().len()), (Some(1), 2), "{errors}");
+    assert_eq!(
+        report["verdict"]["arms"][0]["target_lockups"], 1,
+        "{errors}"
+    );
+}
+
+/// Records that nobody can read are named with file and line; the others stay as they are.
+#[test]
+fn a_damaged_record_is_named_and_nothing_is_written_over_it() {
+    let bench = Bench::without_end(2);
+    bench.verify(&["--jobs", "2"]);
+    let list: PathBuf = bench.place.run_dir().join("trials.jsonl");
+    let text = fs::read_to_string(&list).unwrap();
+    let damaged = text.replacen("\"schema\":1", "\"schema\":", 1);
+    fs::write(&list, &damaged).unwrap();
+    let run = bench.place.run_dir();
+    let (code, _, errors) =
+        bench
+            .place
+            .run(&["verify", "--resume", run.to_str().unwrap(), "--json"]);
+    assert_eq!(code, Some(131), "{errors}");
+    assert!(
+        errors.contains("trials.jsonl:1: damaged record"),
+        "{errors}"
+    );
+    assert_eq!(fs::read_to_string(&list).unwrap(), damaged);
+}
