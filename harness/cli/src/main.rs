@@ -47,7 +47,7 @@ mod watching;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use kverdict_core::yaml::Problems;
 use progress::Progress;
 
@@ -117,6 +117,10 @@ enum Command {
     Doctor(commands::doctor::DoctorArgs),
     /// Print the JSON schema of an input file
     Schema(commands::schema::SchemaArgs),
+    /// Print the script by which a shell completes these commands
+    Completions(commands::completions::CompletionsArgs),
+    /// Write the help of all commands as manual pages
+    Man(commands::man::ManArgs),
 }
 
 fn main() -> ExitCode {
@@ -161,6 +165,8 @@ fn run(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Report(args) => commands::report::run(args),
         Command::Doctor(args) => commands::doctor::run(args),
         Command::Schema(args) => commands::schema::run(args),
+        Command::Completions(args) => commands::completions::run(args, Cli::command()),
+        Command::Man(args) => commands::man::run(args, Cli::command()),
     }
 }
 
