@@ -1,5 +1,8 @@
 //! Developer tasks: `cargo xtask test`, `cargo xtask tidy`, `cargo xtask bench`.
 
+mod metadata;
+mod minimal_rust;
+
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use xshell::{Shell, cmd};
@@ -22,7 +25,7 @@ enum Task {
         #[arg(long)]
         quick: bool,
     },
-    /// Format, clippy, and rules about the text of the tree
+    /// Format, clippy, licences and versions of dependencies, and rules about the text of the tree
     Tidy,
     /// Benchmarks
     Bench,
@@ -112,21 +115,13 @@ fn install(sh: &Shell, package: &str) -> Result<()> {
 }
 
 fn tidy(sh: &Shell) -> Result<()> {
-    // A toolchain without these components cannot check; say so, rather than fail for it.
-    for (component, arguments) in [
-        ("fmt", vec!["--all", "--check"]),
+    // What is not installed cannot check; say so, rather than fail for it.
+    for (component, install, arguments) in [
+        ("fmt", "rustup component add rustfmt", "--all --check"),
         (
             "clippy",
-            vec![
-                "--release",
-                "--workspace",
-                "--all-targets",
-                "--features",
-                "kverdict-holder/plugin",
-                "--",
-                "-D",
-                "warnings",
-            ],
+            "rustup component add clippy",
+            "--release --workspace --all-targets --features kverdict-holder/plugin -- -D warnings",
         ),
     ] {
         if cmd!(sh, "cargo {component} --version")
@@ -136,13 +131,13 @@ fn tidy(sh: &Shell) -> Result<()> {
             .run()
             .is_err()
         {
-            eprintln!(
-                "skipped: cargo {component} is not installed (rustup component add rustfmt clippy)"
-            );
+            eprintln!("skipped: cargo {component} is not installed ({install})");
             continue;
         }
+        let arguments: Vec<&str> = arguments.split(' ').collect();
         cmd!(sh, "cargo {component} {arguments...}").run()?;
     }
+    minimal_rust::check(sh)?;
     spawns_only_in_process_rs(sh)
 }
 
