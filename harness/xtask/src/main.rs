@@ -123,6 +123,12 @@ fn tidy(sh: &Shell) -> Result<()> {
             "rustup component add clippy",
             "--release --workspace --all-targets --features kverdict-holder/plugin -- -D warnings",
         ),
+        (
+            "deny",
+            "cargo install --locked cargo-deny",
+            // Advisories need the network, and change without a change here.
+            "--offline --locked check bans licenses sources",
+        ),
     ] {
         if cmd!(sh, "cargo {component} --version")
             .quiet()
