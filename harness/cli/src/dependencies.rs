@@ -124,3 +124,36 @@ fn apt(line: &[&str]) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Packages in one field of the Debian package, as `Cargo.toml` has it.
+    fn field(name: &str) -> BTreeSet<&'static str> {
+        let manifest = include_str!("../Cargo.toml");
+        let (_, rest) = manifest.split_once(&format!("\n{name} = \"")).unwrap();
+        let value = rest.trim_start_matches('"').split('"').next().unwrap();
+        value
+            .split(',')
+            .map(|package| package.trim_matches(['\\', '\n', ' ']))
+            .collect()
+    }
+
+    #[test]
+    fn the_debian_package_recommends_what_is_needed_and_suggests_what_helps() {
+        let packages = |helps: bool| {
+            let tools = all()
+                .into_iter()
+                .filter(|tool| (tool.need == Need::Helps) == helps);
+            let mut packages: BTreeSet<&str> = tools.map(|tool| tool.package).collect();
+            // Every Debian has it, so no package may ask for it.
+            packages.remove("tar");
+            packages
+        };
+        assert_eq!(field("recommends"), packages(false));
+        assert_eq!(field("suggests"), packages(true));
+    }
+}

@@ -1,7 +1,9 @@
-//! Developer tasks: `cargo xtask test`, `cargo xtask tidy`, `cargo xtask bench`.
+//! Developer tasks: `cargo xtask test`, `cargo xtask tidy`, `cargo xtask bench`, `cargo xtask dist`.
 
+mod dist;
 mod metadata;
 mod minimal_rust;
+mod notices;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
@@ -29,6 +31,8 @@ enum Task {
     Tidy,
     /// Benchmarks
     Bench,
+    /// A release: the static program, manual pages, completions, and a Debian package (needs cargo-deb)
+    Dist,
 }
 
 fn main() -> Result<()> {
@@ -42,6 +46,7 @@ fn main() -> Result<()> {
         } => test(&sh, install_deps, quick),
         Task::Tidy => tidy(&sh),
         Task::Bench => Ok(cmd!(sh, "cargo bench --workspace").run()?),
+        Task::Dist => dist::build(&sh),
     }
 }
 

@@ -1,17 +1,21 @@
 //! What cargo says about this workspace and everything that it is built of.
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use xshell::{Shell, cmd};
 
 /// The only platform, as in `.cargo/config.toml`.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+pub const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// The part of `cargo metadata` that is of use here.
 #[derive(Debug, Deserialize)]
 pub struct Metadata {
     /// Every package of the build, ours too.
     pub packages: Vec<Package>,
+    /// Where cargo builds.
+    pub target_directory: String,
 }
 
 /// One package.
@@ -21,6 +25,12 @@ pub struct Package {
     pub name: String,
     /// Its version.
     pub version: String,
+    /// Where it was got from; absent where it is of this workspace.
+    pub source: Option<String>,
+    /// Its licence, as an SPDX expression.
+    pub license: Option<String>,
+    /// Its `Cargo.toml`.
+    pub manifest_path: PathBuf,
     /// The oldest Rust it says to work with; absent where it says nothing.
     pub rust_version: Option<String>,
 }

@@ -106,6 +106,9 @@ mod tests {
         Package {
             name: name.to_owned(),
             version: "2.0.1".to_owned(),
+            source: None,
+            license: None,
+            manifest_path: "Cargo.toml".into(),
             rust_version: rust_version.map(str::to_owned),
         }
     }
