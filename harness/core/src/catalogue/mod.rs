@@ -20,6 +20,7 @@ pub mod key;
 pub mod make_log;
 pub mod patch;
 mod problem;
+pub mod pvh;
 pub mod rpm_spec;
 pub mod source;
 pub mod toolchain;
