@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use kverdict_core::campaign::{Accelerator, Guest, Node};
+use kverdict_core::campaign::{Accelerator, Boot, Guest, Node};
 use kverdict_core::protocol::{GuestPlan, Task, Topology};
 use serde::{Deserialize, Serialize};
 
 use crate::agent_channel::{AgentChannel, Phase};
+use crate::boot_path::BootPath;
 use crate::initramfs;
 use crate::layout::TrialDir;
 use crate::process::{self, Interrupted, Job};
@@ -60,7 +61,7 @@ pub fn check(acceleration: Acceleration) -> Result<()> {
 ///
 /// # Errors
 /// Trouble of the host, or [`Interrupted`]. That KVM does not work is an answer.
-pub fn choose(asked: Accelerator, kernel: &Path, memo: &Path) -> Result<Choice> {
+pub fn choose(asked: Accelerator, kernel: &BootPath, memo: &Path) -> Result<Choice> {
     let choice = |acceleration, why: &str| {
         Ok(Choice {
             acceleration,
@@ -110,7 +111,7 @@ struct Probe {
     milliseconds: u128,
 }
 
-fn remembered(kernel: &Path, memo: &Path) -> Result<Probe> {
+fn remembered(kernel: &BootPath, memo: &Path) -> Result<Probe> {
     let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let known: Option<Probe> = fs::read(memo)
         .ok()
@@ -137,7 +138,7 @@ fn remembered(kernel: &Path, memo: &Path) -> Result<Probe> {
 }
 
 /// Boots a small guest under KVM; how long its agent took to say hello, if it did.
-fn probe_kvm(kernel: &Path, dir: PathBuf) -> Result<Option<Duration>> {
+fn probe_kvm(kernel: &BootPath, dir: PathBuf) -> Result<Option<Duration>> {
     fs::create_dir_all(&dir)?;
     let archive = dir.join("initramfs.cpio");
     let expect = Topology {
@@ -164,12 +165,13 @@ fn probe_kvm(kernel: &Path, dir: PathBuf) -> Result<Option<Duration>> {
         machine: "pc".into(),
         cpu_model: "host".into(),
         cmdline: Vec::new(),
+        boot: Boot::Shortest,
     };
     let machine = Machine {
         name: "kvm-probe",
         guest: &guest,
         acceleration: Acceleration::Kvm,
-        kernel: kernel.to_owned(),
+        kernel,
         initramfs: archive,
         cmdline: Vec::new(),
         ports: Ports::Files,

@@ -1,6 +1,5 @@
 //! How the guests of a run are made: its kernels, what runs their instructions, and where their files are.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
@@ -12,6 +11,7 @@ use kverdict_core::record::TrialRecord;
 
 use crate::agent_channel::Phase;
 use crate::arming;
+use crate::boot_path::BootPath;
 use crate::holder::Holder;
 use crate::host::Lease;
 use crate::layout::{RunDir, TrialDir};
@@ -32,8 +32,8 @@ pub struct Bootable {
     pub arm: String,
     /// Key of the build.
     pub build: String,
-    /// bzImage.
-    pub image: PathBuf,
+    /// Its file, and the way from there into the guest.
+    pub boot: BootPath,
     /// The names in it; empty: none are known.
     pub symbols: Symbols,
 }
@@ -159,14 +159,14 @@ impl Guests {
         &self,
         campaign: &'b Campaign,
         id: &'b str,
-        kernel: &Bootable,
+        kernel: &'b Bootable,
         task: &str,
     ) -> Machine<'b> {
         Machine {
             name: id,
             guest: &campaign.guest,
             acceleration: self.acceleration,
-            kernel: kernel.image.clone(),
+            kernel: &kernel.boot,
             initramfs: self.run.initramfs(task),
             cmdline: Vec::new(),
             ports: Ports::Files,

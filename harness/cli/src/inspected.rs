@@ -94,7 +94,7 @@ pub fn binary(
     let (kind, release, elf) = if bytes.starts_with(b"\x7fELF") {
         ("vmlinux", None, bytes)
     } else if is_boot_image(&bytes) {
-        let elf = boot_image(&bytes, file, scratch, progress)?;
+        let elf = unpack(&bytes, file, scratch, progress)?;
         ("bzImage", image_release(&bytes).ok(), elf)
     } else {
         return Err(Usage(format!(
@@ -116,8 +116,11 @@ pub fn binary(
     })
 }
 
-/// The kernel in a bzImage, unpacked.
-fn boot_image(bytes: &[u8], file: &Path, scratch: &Path, progress: &Progress) -> Result<Vec<u8>> {
+/// The kernel in a bzImage, unpacked: an ELF file.
+///
+/// # Errors
+/// When it is damaged, or a program that unpacks it is missing.
+pub fn unpack(bytes: &[u8], file: &Path, scratch: &Path, progress: &Progress) -> Result<Vec<u8>> {
     let shown = file.display();
     let packed = payload(bytes).map_err(|why| Usage(format!("{shown} {why}")))?;
     if packed.starts_with(b"\x7fELF") {

@@ -109,9 +109,9 @@ impl RunDir {
     pub fn build(&self, key: &str) -> PathBuf {
         self.root.join("builds").join(key)
     }
-    /// bzImage of a kernel, in runs whose trials are made elsewhere.
+    /// What QEMU boots of a kernel, in runs whose trials are made elsewhere.
     pub fn image(&self, key: &str) -> PathBuf {
-        self.build(key).join("bzImage")
+        self.build(key).join("kernel")
     }
     /// Names in a kernel, if it came with them.
     pub fn system_map(&self, key: &str) -> PathBuf {

@@ -5,6 +5,7 @@ mod advice;
 mod agent_channel;
 mod arming;
 mod bisection;
+mod boot_path;
 mod build;
 mod campaigns;
 mod candidates;

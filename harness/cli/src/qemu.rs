@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use kverdict_core::campaign::{Guest, Node};
 
+use crate::boot_path::BootPath;
 use crate::holder::Holder;
 use crate::layout;
 
@@ -47,8 +48,8 @@ pub struct Machine<'a> {
     pub guest: &'a Guest,
     /// How its instructions run.
     pub acceleration: Acceleration,
-    /// bzImage.
-    pub kernel: PathBuf,
+    /// The kernel, and how it is entered.
+    pub kernel: &'a BootPath,
     /// Uncompressed cpio archive with the agent.
     pub initramfs: PathBuf,
     /// Words for the kernel's cmdline before the campaign's own.
@@ -69,7 +70,7 @@ impl Machine<'_> {
         ]);
         argv.extend(machine_and_cpu(self.guest, self.acceleration));
         argv.extend(numa(&self.guest.nodes, self.guest.distance));
-        argv.extend(boot(&self.kernel, &self.initramfs, &self.kernel_cmdline()));
+        argv.extend(boot(self.kernel, &self.initramfs, &self.kernel_cmdline()));
         argv.extend(match self.ports {
             Ports::Files => ports_to_files(),
             Ports::Terminal => ports_to_terminal(),
@@ -159,15 +160,19 @@ fn numa(nodes: &[Node], distance: u8) -> Vec<String> {
     argv
 }
 
-fn boot(kernel: &Path, initramfs: &Path, cmdline: &str) -> Vec<String> {
-    vec![
+fn boot(kernel: &BootPath, initramfs: &Path, cmdline: &str) -> Vec<String> {
+    let mut argv = vec![
         "-kernel".into(),
-        kernel.display().to_string(),
+        kernel.image.display().to_string(),
         "-initrd".into(),
         initramfs.display().to_string(),
         "-append".into(),
         cmdline.into(),
-    ]
+    ];
+    if let Some(firmware) = &kernel.firmware {
+        argv.extend(["-bios".into(), firmware.display().to_string()]);
+    }
+    argv
 }
 
 fn ports_to_files() -> Vec<String> {
@@ -199,7 +204,8 @@ fn ports_to_terminal() -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kverdict_core::campaign::Accelerator;
+    use crate::boot_path::Entry;
+    use kverdict_core::campaign::{Accelerator, Boot};
 
     fn guest(cpus: &[u32]) -> Guest {
         Guest {
@@ -215,16 +221,21 @@ mod tests {
             machine: "pc".into(),
             cpu_model: "max".into(),
             cmdline: vec!["nmi_watchdog=1".into()],
+            boot: Boot::Shortest,
         }
     }
 
     fn line(cpus: &[u32]) -> String {
+        line_of(cpus, &BootPath::plain("/k"))
+    }
+
+    fn line_of(cpus: &[u32], kernel: &BootPath) -> String {
         let guest = guest(cpus);
         let machine = Machine {
             name: "t",
             guest: &guest,
             acceleration: Acceleration::Tcg,
-            kernel: "/k".into(),
+            kernel,
             initramfs: "/i".into(),
             cmdline: vec!["kv=1".into()],
             ports: Ports::Files,
@@ -260,6 +271,23 @@ mod tests {
             line.contains("cpus=0-5") && line.contains("cpus=6-7"),
             "{line}"
         );
+    }
+
+    #[test]
+    fn a_bzimage_boots_by_the_machines_own_firmware_and_an_elf_file_by_qboot() {
+        let plain = line(&[4, 4]);
+        assert!(plain.contains("-kernel /k -initrd /i"), "{plain}");
+        assert!(!plain.contains("-bios"), "{plain}");
+        let short = line_of(
+            &[4, 4],
+            &BootPath {
+                image: "/vmlinux".into(),
+                entry: Entry::Pvh,
+                firmware: Some("/roms/qboot.rom".into()),
+            },
+        );
+        assert!(short.contains("-kernel /vmlinux -initrd /i"), "{short}");
+        assert!(short.contains("-bios /roms/qboot.rom"), "{short}");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use kverdict_core::record::TrialRecord;
 use serde_json::json;
 
 use crate::accel::{self, Choice};
+use crate::boot_path::{self, BootPath};
 use crate::build::cache::Cache;
 use crate::build::{BuildRecord, BuildRequest, Builder, BuiltKernel};
 use crate::catalogue::Catalogue;
@@ -61,16 +62,20 @@ impl<'a> Session<'a> {
         check: &dyn Fn(&str, &str) -> Result<()>,
     ) -> Result<Self> {
         let (mut kernels, mut records) = (Vec::new(), Vec::new());
+        let qboot = boot_path::qboot();
         for name in arms {
             let arm = campaign.arms.get(*name);
             let arm = arm.with_context(|| format!("the campaign has no arm `{name}`"))?;
             let kernel = build(means, name, arm, run)?;
             check(name, kernel.record.key.as_str())?;
+            let boot = BootPath::of(&kernel, &campaign.guest, qboot.as_deref())?;
+            means.progress.line(format!("arm {name} boots as {boot}"));
+            run.event("boot-path", json!({"arm": name, "path": boot}));
             kernels.push(Bootable {
                 arm: (*name).to_owned(),
                 build: kernel.record.key.as_str().to_owned(),
                 symbols: symbols(kernel.system_map.as_deref())?,
-                image: kernel.bzimage,
+                boot,
             });
             records.push(((*name).to_owned(), kernel.record));
         }
@@ -80,7 +85,7 @@ impl<'a> Session<'a> {
         } else {
             accel::choose(
                 campaign.guest.accelerator,
-                &first.image,
+                &first.boot,
                 &means.cache.kvm_probe(),
             )?
         };

@@ -98,6 +98,61 @@ fn debians_stub_counts_as_no_symbols_and_boot_prints_the_line() {
     );
 }
 
+/// An ELF file for x86-64 whose only segment is one note of Xen's, of this kind.
+fn elf(kind: u8) -> Vec<u8> {
+    let mut file = vec![0; 144];
+    let parts: [(usize, &[u8]); 9] = [
+        (0, b"\x7fELF\x02\x01\x01"),
+        (16, &[2, 0, 62, 0, 1]),
+        (32, &[64]),
+        (52, &[64, 0, 56, 0, 1, 0, 64]),
+        (64, &[4, 0, 0, 0, 4, 0, 0, 0, 120]),
+        (96, &[24, 0, 0, 0, 0, 0, 0, 0, 24]),
+        (112, &[4]),
+        (120, &[4, 0, 0, 0, 8, 0, 0, 0, kind]),
+        (132, b"Xen\0\0\0\0\x01"),
+    ];
+    for (at, bytes) in parts {
+        file[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+    file
+}
+
+/// A bzImage with that kernel in it, which its compressor left as it is.
+fn image_with(kernel: &[u8]) -> Vec<u8> {
+    let mut image = image(RELEASE);
+    image[0x1f1] = 1;
+    image[0x206..0x208].copy_from_slice(&0x20f_u16.to_le_bytes());
+    let offset = image.len() as u32 - 0x400;
+    image[0x248..0x24c].copy_from_slice(&offset.to_le_bytes());
+    image[0x24c..0x250].copy_from_slice(&(kernel.len() as u32).to_le_bytes());
+    image.extend(kernel);
+    image
+}
+
+#[test]
+fn a_kernel_with_a_pvh_entry_is_kept_unpacked_and_boots_so() {
+    const PHYS32_ENTRY: u8 = 18;
+    for (kind, unpacked) in [(PHYS32_ENTRY, true), (1, false)] {
+        let place = Place::new();
+        let kernel = elf(kind);
+        place.write_bytes("vmlinuz", &image_with(&kernel));
+        place.binary("image: {kernel: {path: ../vmlinuz}}");
+        let built = place.built(&[]);
+        let booted = if unpacked {
+            assert_eq!(read(&built["elf"]), kernel);
+            &built["elf"]
+        } else {
+            assert!(built["elf"].is_null(), "{built}");
+            &built["bzimage"]
+        };
+        let output = place.kverdict(&["boot", "tiny", "--dry-run"]);
+        let line = String::from_utf8_lossy(&output.stdout);
+        let asked = format!("-kernel {}", booted.as_str().unwrap());
+        assert!(line.contains(&asked), "{line}");
+    }
+}
+
 #[test]
 fn an_rpm_package_is_taken_as_it_is() {
     for (payload, folder) in [

@@ -109,6 +109,27 @@ pub struct Guest {
     /// Words added to the kernel's cmdline.
     #[serde(default)]
     pub cmdline: Vec<String>,
+    /// How the kernel gets into the guest.
+    #[serde(default, skip_serializing_if = "Boot::is_shortest")]
+    pub boot: Boot,
+}
+
+/// How the kernel gets into the guest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Boot {
+    /// The shortest way that the kernel's file allows: unpacked, if it has a PVH entry, and past
+    /// the machine's own firmware, if QEMU comes with qboot.
+    #[default]
+    Shortest,
+    /// A bzImage that unpacks itself, by the machine's own firmware, as a PC does it.
+    Bzimage,
+}
+
+impl Boot {
+    fn is_shortest(&self) -> bool {
+        *self == Self::Shortest
+    }
 }
 
 impl Guest {

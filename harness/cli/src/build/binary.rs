@@ -11,16 +11,19 @@ use kverdict_core::catalogue::apt_sources::PackageKind;
 use kverdict_core::catalogue::binary::{BinarySpec, ImageSource};
 use kverdict_core::catalogue::boot_files::{BootFiles, image_release, is_stub_map};
 use kverdict_core::catalogue::file::FileSource;
+use kverdict_core::catalogue::pvh;
 use kverdict_core::catalogue::source::AptPackage;
 
 use super::apt::{Apt, Candidate};
 use super::cache::{Cache, write_whole};
 use super::file::Wanted;
 use super::package::{Format, Package};
-use super::record::{BuildRecord, BuiltKernel};
+use super::record::{BuildRecord, BuiltKernel, UNPACKED};
 use super::source::SourceIdentity;
 use super::unpack::name_of;
 use crate::catalogue::Kernel;
+use crate::inspected;
+use crate::process::Interrupted;
 use crate::progress::Progress;
 
 /// Raised when what is taken out of packages changes.
@@ -167,7 +170,7 @@ impl Taker<'_> {
             return Ok(BuiltKernel::new(record, dir, self.started.elapsed(), true));
         }
         let scratch = self.cache.scratch()?;
-        let found = find(scratch.path())?;
+        let mut found = find(scratch.path())?;
         let image = fs::read(&found.kernel)
             .with_context(|| format!("cannot read {}", found.kernel.display()))?;
         let release = image_release(&image)
@@ -187,9 +190,11 @@ impl Taker<'_> {
             objects_reused: 0,
             build_seconds: self.started.elapsed().as_secs_f64(),
         };
+        let elf = self.unpacked(&image, &mut found, scratch.path())?;
         fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
         write_whole(&dir.join("build.log"), log_of(&record, &found).as_bytes())?;
         let mut files = vec![(found.kernel.as_path(), "bzImage")];
+        files.extend(elf.as_deref().map(|path| (path, UNPACKED)));
         files.extend(found.config.as_deref().map(|path| (path, "config")));
         if let Some(map) = &found.system_map
             && !is_stub_map(&String::from_utf8_lossy(&fs::read(map)?))
@@ -198,6 +203,25 @@ impl Taker<'_> {
         }
         record.store(&files, &dir)?;
         Ok(BuiltKernel::new(record, dir, self.started.elapsed(), false))
+    }
+
+    /// The ELF file in an image, if QEMU can start the kernel by that. One that cannot be unpacked here
+    /// boots all the same, only slower.
+    fn unpacked(&self, image: &[u8], found: &mut Found, scratch: &Path) -> Result<Option<PathBuf>> {
+        let elf = match inspected::unpack(image, &found.kernel, scratch, self.progress) {
+            Ok(elf) => elf,
+            Err(error) if error.is::<Interrupted>() => return Err(error),
+            Err(error) => {
+                found.notes.push(format!("left packed: {error:#}"));
+                return Ok(None);
+            }
+        };
+        if pvh::entry(&elf).is_none() {
+            return Ok(None);
+        }
+        let path = scratch.join(UNPACKED);
+        fs::write(&path, elf).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Some(path))
     }
 }
 

@@ -23,6 +23,9 @@ const KEPT: [(&str, &str); 4] = [
     (".config", "config"),
 ];
 
+/// What a binary kernel's image unpacks to, in its folder.
+pub(super) const UNPACKED: &str = "kernel.elf";
+
 /// What a finished build was made of and how.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BuildRecord {
@@ -64,6 +67,9 @@ pub struct BuiltKernel {
     pub bzimage: PathBuf,
     /// The ELF file with symbols; a binary kernel has none.
     pub vmlinux: Option<PathBuf>,
+    /// The ELF file that the image unpacks to; of binary kernels only those have it that QEMU can
+    /// start by it.
+    pub elf: Option<PathBuf>,
     /// Addresses of symbols; not every binary kernel comes with them.
     pub system_map: Option<PathBuf>,
     /// The configuration; not every binary kernel comes with it.
@@ -81,6 +87,7 @@ impl BuiltKernel {
         let there = |name: &str| Some(dir.join(name)).filter(|path| path.is_file());
         Self {
             bzimage: dir.join("bzImage"),
+            elf: there("vmlinux").or_else(|| there(UNPACKED)),
             vmlinux: there("vmlinux"),
             system_map: there("System.map"),
             config: there("config"),

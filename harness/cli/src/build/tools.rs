@@ -1,6 +1,6 @@
 //! The programs and headers that building needs, with the Debian package of each.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use xshell::{Shell, cmd};
 
@@ -221,8 +221,15 @@ pub fn first_line(words: &[&str]) -> Option<String> {
 
 /// Whether a program can be run by its name.
 pub fn is_on_path(name: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(name).is_file())
+    on_path(name).is_some()
+}
+
+/// The file that is run by a program's name.
+pub fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file())
 }
 
 #[cfg(test)]

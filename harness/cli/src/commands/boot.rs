@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use kverdict_core::campaign::Guest;
 use kverdict_core::protocol::Task;
 
+use crate::boot_path::{self, BootPath};
 use crate::build::cache::Cache;
 use crate::build::{BuildRequest, Builder};
 use crate::catalogue::Catalogue;
@@ -20,7 +22,7 @@ use crate::{accel, campaigns, initramfs};
 /// Arguments of `kverdict boot`.
 #[derive(Debug, Args)]
 pub struct BootArgs {
-    /// Kernel of the catalogue, or the path of a bzImage
+    /// Kernel of the catalogue, or the path of a bzImage, or of a vmlinux that was built with CONFIG_PVH
     kernel: String,
     /// Campaign that gives topology, cmdline and settings
     #[arg(long, default_value = campaigns::DEFAULT)]
@@ -48,7 +50,7 @@ pub fn run(args: &BootArgs) -> Result<ExitCode> {
     let mut campaign = campaigns::load(&args.campaign)?;
     campaigns::resolve(&mut campaign, &Catalogue::open(&args.catalogue)?)?;
     let cache = Cache::from_environment()?;
-    let kernel = kernel_image(args, &cache, &progress)?;
+    let kernel = kernel_image(args, &campaign.guest, &cache, &progress)?;
     let dir = tempfile::tempdir().context("cannot create a temporary folder")?;
     let archive = dir.path().join("initramfs.cpio");
     let plan = if args.load {
@@ -62,7 +64,7 @@ pub fn run(args: &BootArgs) -> Result<ExitCode> {
         name: "boot",
         guest: &campaign.guest,
         acceleration: choice.acceleration,
-        kernel,
+        kernel: &kernel,
         initramfs: archive,
         cmdline: Vec::new(),
         ports: Ports::Terminal,
@@ -95,10 +97,16 @@ fn busybox() -> Option<PathBuf> {
         .find(|path| fs::read(path).is_ok_and(|elf| !initramfs::wants_a_loader(&elf)))
 }
 
-fn kernel_image(args: &BootArgs, cache: &Cache, progress: &Progress) -> Result<PathBuf> {
+fn kernel_image(
+    args: &BootArgs,
+    guest: &Guest,
+    cache: &Cache,
+    progress: &Progress,
+) -> Result<BootPath> {
+    let qboot = boot_path::qboot();
     let path = PathBuf::from(&args.kernel);
     if path.is_file() {
-        return Ok(std::path::absolute(path)?);
+        return BootPath::of_file(&std::path::absolute(path)?, guest, qboot.as_deref());
     }
     let catalogue = Catalogue::open(&args.catalogue)?;
     let request = BuildRequest {
@@ -106,7 +114,6 @@ fn kernel_image(args: &BootArgs, cache: &Cache, progress: &Progress) -> Result<P
         apply: args.apply.clone(),
         ..BuildRequest::default()
     };
-    Ok(Builder::new(&catalogue, cache, progress)
-        .build(&request)?
-        .bzimage)
+    let kernel = Builder::new(&catalogue, cache, progress).build(&request)?;
+    BootPath::of(&kernel, guest, qboot.as_deref())
 }

@@ -7,6 +7,7 @@ use clap::Args;
 use kverdict_core::campaign::Accelerator;
 use serde::Serialize;
 
+use crate::boot_path::BootPath;
 use crate::build::cache::Cache;
 use crate::build::tools::{Need, Tool};
 use crate::manifest::Host;
@@ -110,6 +111,7 @@ fn accelerator(cache: &Cache) -> Result<Finding> {
             advice: Some("any `kverdict build` gives the probe something to boot".to_owned()),
         });
     };
+    let kernel = BootPath::plain(kernel);
     let choice = accel::choose(Accelerator::Auto, &kernel, &cache.kvm_probe())?;
     let (fit, advice) = match choice.acceleration {
         Acceleration::Kvm => (Fitness::Good, None),

@@ -10,6 +10,7 @@ use kverdict_core::order::Order;
 use kverdict_core::record::TrialRecord;
 use serde::{Deserialize, Serialize};
 
+use crate::boot_path::{self, BootPath};
 use crate::commands::Usage;
 use crate::guests::{Bootable, Guests};
 use crate::layout::{RunDir, TrialDir};
@@ -54,7 +55,7 @@ impl Spec {
     pub fn lay_out(guests: &Guests, campaign: &Campaign) -> Result<Self> {
         let run = &guests.run;
         for kernel in &guests.kernels {
-            copy(&kernel.image, &run.image(&kernel.build), store::replace)?;
+            copy(&kernel.boot.image, &run.image(&kernel.build), store::replace)?;
         }
         // Every machine has to run the same one, and it needs nothing but itself.
         let own = std::env::current_exe().context("cannot find this program's own file")?;
@@ -130,7 +131,12 @@ impl Spec {
             kernels: vec![Bootable {
                 arm: arm.to_owned(),
                 build: kernel.build.clone(),
-                image: run.image(&kernel.build),
+                // Firmware is this machine's own.
+                boot: BootPath::of_file(
+                    &run.image(&kernel.build),
+                    &self.campaign.guest,
+                    boot_path::qboot().as_deref(),
+                )?,
                 symbols: session::symbols(map.is_file().then_some(&*map))?,
             }],
             acceleration: self.acceleration,
