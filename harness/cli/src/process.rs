@@ -85,6 +85,7 @@ pub struct Job {
     log: Option<PathBuf>,
     input: Option<Vec<u8>>,
     cpus: Option<CpuSet>,
+    held: Vec<Arc<File>>,
     deadline: Duration,
 }
 
@@ -99,6 +100,7 @@ impl Job {
             log: None,
             input: None,
             cpus: None,
+            held: Vec::new(),
             deadline,
         }
     }
@@ -164,6 +166,13 @@ impl Job {
         self
     }
 
+    /// Lets the command and all that it starts have files open: locks on them are then held until the
+    /// last of them is gone, also of those that outlive kverdict when it is killed.
+    pub fn holding(mut self, files: impl IntoIterator<Item = Arc<File>>) -> Self {
+        self.held.extend(files);
+        self
+    }
+
     /// The command as one would type it in a shell.
     pub fn shell_line(&self) -> String {
         let mut words = Vec::new();
@@ -188,16 +197,18 @@ impl Job {
             Some(bytes) => expression.stdin_bytes(bytes.clone()),
             None => expression.stdin_null(),
         };
-        let cpus = self.cpus;
+        let (cpus, held) = (self.cpus, self.held.clone());
         let mut expression = expression.unchecked().before_spawn(move |command| {
-            // SAFETY: the closure runs between fork and exec and calls only setpgid, prctl and
-            // sched_setaffinity, which are plain system calls.
+            let held = held.clone();
+            // SAFETY: the closure runs between fork and exec and calls only setpgid, prctl,
+            // sched_setaffinity and fcntl, which are plain system calls.
             unsafe {
                 command.pre_exec(move || {
                     if let Some(cpus) = &cpus {
                         rustix::thread::sched_setaffinity(None, cpus)?;
                     }
-                    leave_with_parent()
+                    leave_with_parent()?;
+                    held.iter().try_for_each(keep_open)
                 })
             };
             Ok(())
@@ -398,6 +409,12 @@ impl Drop for Child {
 fn leave_with_parent() -> io::Result<()> {
     rustix::process::setpgid(None, None)?;
     die_with_parent()
+}
+
+/// Files close on exec unless they are told not to.
+fn keep_open(file: &Arc<File>) -> io::Result<()> {
+    rustix::io::fcntl_setfd(file, rustix::io::FdFlags::empty())?;
+    Ok(())
 }
 
 fn die_with_parent() -> io::Result<()> {

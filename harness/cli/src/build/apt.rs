@@ -248,7 +248,11 @@ impl<'a> Apt<'a> {
         let _lock = match &self.private {
             Some(folder) => {
                 let name = folder.file_name().unwrap_or_default().to_string_lossy();
-                Some(self.cache.lock(&format!("apt-{name}"), self.progress)?)
+                Some(self.cache.lock(
+                    &format!("apt-{name}"),
+                    "asks apt about the same release",
+                    self.progress,
+                )?)
             }
             None => None,
         };

@@ -165,7 +165,11 @@ impl Taker<'_> {
     ) -> Result<BuiltKernel> {
         let key = key_of(digests);
         let dir = self.cache.build(&key);
-        let _lock = self.cache.lock(&format!("binary-{key}"), self.progress)?;
+        let _lock = self.cache.lock(
+            &format!("build-{key}"),
+            "takes the same kernel out of its package",
+            self.progress,
+        )?;
         if let Some(record) = BuildRecord::read(&dir)? {
             return Ok(BuiltKernel::new(record, dir, self.started.elapsed(), true));
         }

@@ -15,29 +15,21 @@
 //! ccache/               compiler results
 //! ```
 
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::thread;
 
 use anyhow::{Context, Result, anyhow};
-use rustix::fs::{FlockOperation, flock};
 
 use kverdict_core::catalogue::BuildKey;
 
-use crate::process::{Interrupted, POLL_INTERVAL, interrupted};
+use super::lock::Lock;
 use crate::progress::Progress;
 
 /// The cache's root folder.
 #[derive(Debug, Clone)]
 pub struct Cache {
     root: PathBuf,
-}
-
-/// Held while one process makes something; released when dropped.
-#[derive(Debug)]
-pub struct Lock {
-    _file: File,
 }
 
 impl Cache {
@@ -197,36 +189,13 @@ impl Cache {
             .with_context(|| format!("cannot make a folder in {}", self.root.display()))
     }
 
-    /// Waits until this process alone may make the thing called `name`.
+    /// Waits until this process alone may make the thing called `name`. `doing` says for those who
+    /// wait what it is doing then, such as "unpacks the same source".
     ///
     /// # Errors
-    /// [`Interrupted`], or when the lock file cannot be used.
-    pub fn lock(&self, name: &str, progress: &Progress) -> Result<Lock> {
-        let path = self.root.join("locks").join(name);
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .with_context(|| format!("cannot open the lock {}", path.display()))?;
-        let mut told = false;
-        loop {
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Lock { _file: file }),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => {
-                    return Err(error).with_context(|| format!("cannot lock {}", path.display()));
-                }
-            }
-            if interrupted() {
-                return Err(Interrupted.into());
-            }
-            if !told {
-                progress.line("another kverdict is making the same thing: waiting for it");
-                told = true;
-            }
-            thread::sleep(POLL_INTERVAL);
-        }
+    /// [`crate::process::Interrupted`], or when the lock file cannot be used.
+    pub fn lock(&self, name: &str, doing: &str, progress: &Progress) -> Result<Lock> {
+        Lock::wait_for(&self.root.join("locks").join(name), doing, progress)
     }
 }
 
@@ -275,18 +244,5 @@ mod tests {
         assert!(is_full_disk(&ours));
         assert!(is_full_disk(&anyhow!("apt: No space left on device")));
         assert!(!is_full_disk(&anyhow!("y")));
-    }
-
-    #[test]
-    fn a_lock_is_free_again_after_its_holder() {
-        let dir = tempfile::tempdir().unwrap();
-        let cache = Cache::at(dir.path()).unwrap();
-        let progress = Progress::detect();
-        let held = cache.lock("x", &progress).unwrap();
-        thread::scope(|scope| {
-            let waiter = scope.spawn(|| cache.lock("x", &progress).map(|_| ()));
-            drop(held);
-            waiter.join().unwrap().unwrap();
-        });
     }
 }

@@ -10,8 +10,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use kverdict_core::catalogue::key::sha256_hex;
 
-use super::cache::{Cache, Lock};
+use super::cache::Cache;
 use super::git::NEUTRAL;
+use super::lock::Lock;
 use super::repository::Repository;
 use crate::process::Job;
 use crate::progress::Progress;
@@ -34,7 +35,11 @@ impl Checkout {
     /// When it cannot be made, or the user interrupts the wait for another process that has it.
     pub fn open(repository: &Repository, cache: &Cache, progress: &Progress) -> Result<Self> {
         let name = sha256_hex(repository.git_dir().as_os_str().as_encoded_bytes());
-        let lock = cache.lock(&format!("checkout-{name}"), progress)?;
+        let lock = cache.lock(
+            &format!("checkout-{name}"),
+            "tries commits of the same repository",
+            progress,
+        )?;
         let dir = cache.checkout(&name);
         let tree = dir.join("tree");
         fs::create_dir_all(&tree).with_context(|| format!("cannot create {}", tree.display()))?;

@@ -53,7 +53,7 @@ pub fn obstacle(chroot: &Chroot, cache: &Cache) -> Option<String> {
 pub fn obtain(chroot: &Chroot, cache: &Cache, progress: &Progress) -> Result<PathBuf> {
     let root = folder(chroot, cache);
     let name = root.file_name().unwrap_or_default().to_string_lossy();
-    let _lock = cache.lock(&format!("chroot-{name}"), progress)?;
+    let _lock = cache.lock(&format!("chroot-{name}"), "makes the same chroot", progress)?;
     if root.is_dir() {
         return Ok(root);
     }

@@ -88,6 +88,7 @@ impl Make<'_> {
             .args(self.variables)
             .args([goal])
             .env("KBUILD_BUILD_HOST", self.key.as_str())
+            .holding(self.place.held_files())
             .log(self.log);
         for (name, value) in NEUTRAL_ENVIRONMENT {
             job = job.env(name, value);

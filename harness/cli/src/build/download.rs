@@ -25,7 +25,11 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// # Errors
 /// When it cannot be fetched (what came is kept), or has another digest (then it is not).
 pub fn fetch(url: &str, sha256: &str, cache: &Cache, progress: &Progress) -> Result<PathBuf> {
-    let _lock = cache.lock(&format!("download-{sha256}"), progress)?;
+    let _lock = cache.lock(
+        &format!("download-{sha256}"),
+        "downloads the same file",
+        progress,
+    )?;
     let done = cache.downloads().join(sha256);
     if done.is_file() {
         return Ok(done);
@@ -58,7 +62,11 @@ pub fn fetch(url: &str, sha256: &str, cache: &Cache, progress: &Progress) -> Res
 /// When it cannot be fetched.
 pub fn digest_of_first_use(url: &str, cache: &Cache, progress: &Progress) -> Result<String> {
     let name = sha256_hex(url.as_bytes());
-    let _lock = cache.lock(&format!("download-{name}"), progress)?;
+    let _lock = cache.lock(
+        &format!("download-{name}"),
+        "downloads the same file",
+        progress,
+    )?;
     let memo = cache.downloads().join(format!("{name}.first-use"));
     if let Ok(digest) = fs::read_to_string(&memo) {
         return Ok(digest);

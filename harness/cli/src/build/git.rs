@@ -161,7 +161,11 @@ is the URL right, and the network there?",
     /// Fetches one commit without its history, unless it is here.
     fn bring(&self, commit: &str, reference: &str) -> Result<()> {
         let name = self.dir.file_name().unwrap_or_default().to_string_lossy();
-        let _lock = self.cache.lock(&format!("git-{name}"), self.progress)?;
+        let _lock = self.cache.lock(
+            &format!("git-{name}"),
+            "fetches from the same repository",
+            self.progress,
+        )?;
         let shell = quiet_shell()?;
         if !self.dir.is_dir() {
             let dir = &self.dir;

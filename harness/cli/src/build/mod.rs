@@ -20,6 +20,7 @@ pub mod failure;
 mod file;
 pub mod git;
 pub mod listing;
+pub mod lock;
 pub mod newest;
 pub mod overlay;
 pub mod package;
@@ -148,13 +149,17 @@ impl<'a> Builder<'a> {
         if let Some(built) = self.find(&resolved, started)? {
             return Ok(built);
         }
-        // One work place serves one build at a time; while waiting, another process may have made
-        // the very kernel.
-        let name = work_name(&resolved);
-        let mut place = WorkPlace::open(&name, &resolved.source, self.cache, self.progress)?;
+        // Trees with the same contents have places of their own, and yet the same kernels.
+        let lock = format!("build-{}", resolved.key);
+        let _lock = self
+            .cache
+            .lock(&lock, "builds the same kernel", self.progress)?;
         if let Some(built) = self.find(&resolved, started)? {
             return Ok(built);
         }
+        // One work place serves one build at a time.
+        let name = work_name(&resolved);
+        let mut place = WorkPlace::open(&name, &resolved.source, self.cache, self.progress)?;
         let record = self.make(&resolved, &mut place, request.jobs, started)?;
         let dir = self.cache.build(&resolved.key);
         Ok(BuiltKernel::new(record, dir, started.elapsed(), false))

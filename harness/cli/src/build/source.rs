@@ -88,7 +88,7 @@ pub fn local_tree(path: &Path, cache: &Cache, progress: &Progress) -> Result<Sou
     let root = fs::canonicalize(path)
         .with_context(|| format!("there is no source tree at {}", path.display()))?;
     let name = sha256_hex(root.as_os_str().as_encoded_bytes());
-    let _lock = cache.lock(&format!("tree-{name}"), progress)?;
+    let _lock = cache.lock(&format!("tree-{name}"), "reads the same tree", progress)?;
     let task = progress.task(format!("reading {}", root.display()), 0);
     let listing = Listing::of(&root, &cache.tree_memo(&name))?;
     drop(task);
@@ -115,7 +115,11 @@ pub fn unpacked(
     make: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<Source> {
     let root = cache.source(digest);
-    let _lock = cache.lock(&format!("source-{digest}"), progress)?;
+    let _lock = cache.lock(
+        &format!("source-{digest}"),
+        "unpacks the same source",
+        progress,
+    )?;
     if !root.is_dir() {
         make(&root)?;
     }

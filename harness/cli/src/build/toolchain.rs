@@ -138,7 +138,11 @@ fn prefix_folder(
         progress,
     )?;
     let root = cache.toolchain(&wanted.sha256);
-    let _lock = cache.lock(&format!("toolchain-{}", wanted.sha256), progress)?;
+    let _lock = cache.lock(
+        &format!("toolchain-{}", wanted.sha256),
+        "unpacks the same toolchain",
+        progress,
+    )?;
     if !root.is_dir() {
         let scratch = cache.scratch()?;
         let tree = scratch.path().join("tree");

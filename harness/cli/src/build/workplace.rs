@@ -6,16 +6,18 @@
 //! renaming, so the original stays as it was.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use walkdir::WalkDir;
 
-use super::cache::{Cache, Lock, write_whole};
+use super::cache::{Cache, write_whole};
+use super::lock::Lock;
 use super::overlay::{Content, Overlay, put};
 use super::source::Source;
 use crate::process::Job;
@@ -31,7 +33,7 @@ const DOUBT_SECONDS: i64 = 60;
 pub struct WorkPlace {
     dir: PathBuf,
     state: State,
-    _lock: Lock,
+    lock: Lock,
 }
 
 /// Objects of a kernel.
@@ -62,7 +64,11 @@ impl WorkPlace {
     /// # Errors
     /// When it cannot be made, or the user interrupts the wait for it.
     pub fn open(name: &str, source: &Source, cache: &Cache, progress: &Progress) -> Result<Self> {
-        let lock = cache.lock(&format!("work-{name}"), progress)?;
+        let lock = cache.lock(
+            &format!("work-{name}"),
+            "builds in the same place",
+            progress,
+        )?;
         let dir = cache.work(name);
         fs::create_dir_all(dir.join("out"))
             .with_context(|| format!("cannot create {}", dir.display()))?;
@@ -70,15 +76,17 @@ impl WorkPlace {
             .ok()
             .and_then(|bytes| serde_json::from_slice(&bytes).ok())
             .unwrap_or_default();
-        let place = Self {
-            dir,
-            state,
-            _lock: lock,
-        };
+        let place = Self { dir, state, lock };
         if !place.tree().is_dir() {
             place.make_tree(source, progress)?;
         }
         Ok(place)
+    }
+
+    /// Files for make to have open, whose compilers outlive it when it is killed: as long as one of
+    /// them may still write here, nobody else builds here.
+    pub fn held_files(&self) -> [Arc<File>; 1] {
+        [self.lock.file()]
     }
 
     /// The source as make sees it.

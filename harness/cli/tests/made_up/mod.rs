@@ -3,6 +3,8 @@
 // Every test program uses another part of it.
 #![allow(dead_code)]
 
+pub mod gated;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
