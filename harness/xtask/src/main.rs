@@ -83,8 +83,8 @@ fn test(sh: &Shell, install_deps: bool, quick: bool) -> Result<()> {
     Ok(())
 }
 
-/// What only tests need: they make rpms with the real tool, read exports with programs in Python, and
-/// pages with a browser.
+/// What only tests need: they make rpms with the real tool, read exports with programs in Python, open
+/// pages with a browser, and want ccache, which users can do without.
 fn install_for_tests(sh: &Shell) -> Result<()> {
     for (program, arguments, package) in [
         ("rpmbuild", &[][..], "rpm"),
@@ -93,6 +93,7 @@ fn install_for_tests(sh: &Shell) -> Result<()> {
         ("chromium", &[][..], "chromium"),
         ("munged", &[][..], "munge"),
         ("slurmctld", &["-V"][..], "slurm-wlm"),
+        ("ccache", &[][..], "ccache"),
     ] {
         let check = cmd!(sh, "{program} {arguments...} --version");
         if check.quiet().ignore_stdout().ignore_stderr().run().is_err() {

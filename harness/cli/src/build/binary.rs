@@ -192,6 +192,7 @@ impl Taker<'_> {
             objects: 0,
             objects_compiled: 0,
             objects_reused: 0,
+            ccache: None,
             build_seconds: self.started.elapsed().as_secs_f64(),
         };
         let elf = self.unpacked(&image, &mut found, scratch.path())?;

@@ -7,7 +7,7 @@
 //! sources/<digest>/     unpacked sources, never written to again
 //! trees/<name>.json     what is known about the files of local trees
 //! checkouts/<name>/     one commit after the other of a git repository: tree/, index
-//! work/<name>/          one work place per source, config and compiler: tree/, out/
+//! work/<name>/          one work place per source, config and compiler: tree/, in it kverdict-out/
 //! builds/<key>/         finished builds; one without manifest.json is not finished
 //! advised/<digest>/     diffs of commits, as advice was given with them
 //! rules/                what semantic patch rules made of files

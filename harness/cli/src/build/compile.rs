@@ -11,7 +11,7 @@ use kverdict_core::catalogue::key::sha256_hex;
 use kverdict_core::catalogue::make_log::{first_errors, is_compile_line, says_disk_full};
 
 use super::cache::{Cache, full_disk_text, write_whole};
-use super::compiler::ccache_environment;
+use super::ccache;
 use super::toolchain::Toolchain;
 use super::workplace::WorkPlace;
 use crate::process::{Ending, Job, describe, tail_of};
@@ -93,7 +93,8 @@ impl Make<'_> {
         for (name, value) in NEUTRAL_ENVIRONMENT {
             job = job.env(name, value);
         }
-        for (name, value) in ccache_environment(self.cache) {
+        let (log, used) = (self.place.ccache_log(), self.toolchain.compiler.ccache);
+        for (name, value) in ccache::environment(self.cache, &log, used) {
             job = job.env(name, value);
         }
         job
@@ -154,10 +155,15 @@ impl Make<'_> {
         if says_disk_full(&log) {
             return Err(anyhow!(full_disk_text(self.cache.root())));
         }
+        // Kbuild names files from where it writes, which is a folder of the tree.
         let tree = format!("{}/", self.place.tree().display());
+        let in_tree = |text: String| {
+            let text = text.replace(&tree, "");
+            text.strip_prefix("../").map_or(text.clone(), str::to_owned)
+        };
         let mut errors: Vec<String> = first_errors(&log, SHOWN_ERRORS)
             .iter()
-            .map(|error| format!("  {}", error.to_string().replace(&tree, "")))
+            .map(|error| format!("  {}", in_tree(error.to_string())))
             .collect();
         if errors.is_empty() {
             errors.push(tail_of(self.log, SHOWN_ERRORS));

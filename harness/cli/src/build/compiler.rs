@@ -6,7 +6,6 @@ use anyhow::{Result, anyhow};
 use kverdict_core::catalogue::ToolchainSpec;
 use serde::{Deserialize, Serialize};
 
-use super::cache::Cache;
 use super::enclosure::Enclosure;
 
 /// A compiler that was found, with what identifies it.
@@ -103,16 +102,6 @@ impl Compiler {
         );
         variables
     }
-}
-
-/// Where ccache keeps its results, and that paths inside the cache do not matter to it.
-pub fn ccache_environment(cache: &Cache) -> [(&'static str, String); 4] {
-    [
-        ("CCACHE_DIR", cache.ccache().display().to_string()),
-        ("CCACHE_BASEDIR", cache.root().display().to_string()),
-        ("CCACHE_NOHASHDIR", "1".to_owned()),
-        ("CCACHE_MAXSIZE", "2G".to_owned()),
-    ]
 }
 
 #[cfg(test)]

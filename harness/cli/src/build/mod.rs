@@ -5,6 +5,7 @@
 mod apt;
 mod binary;
 pub mod cache;
+pub mod ccache;
 pub mod checkout;
 mod chroot;
 mod compat;
@@ -19,6 +20,7 @@ mod enclosure;
 pub mod failure;
 mod file;
 pub mod git;
+mod keys;
 pub mod listing;
 pub mod lock;
 pub mod newest;
@@ -41,7 +43,6 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail};
 use kverdict_core::catalogue::kernel::{Origin, Recipe};
-use kverdict_core::catalogue::patch::Step;
 use kverdict_core::catalogue::{BuildKey, Fragment};
 
 use crate::catalogue::{Catalogue, Kernel, Patch};
@@ -55,9 +56,6 @@ pub use record::{BuildRecord, BuiltKernel};
 use source::Source;
 use toolchain::Toolchain;
 use workplace::WorkPlace;
-
-/// Raised when the meaning of a key's inputs changes, so that old builds are not taken for new.
-const KEY_SCHEMA: &str = "1";
 
 /// What to build.
 #[derive(Debug, Clone, Default)]
@@ -158,7 +156,11 @@ impl<'a> Builder<'a> {
             return Ok(built);
         }
         // One work place serves one build at a time.
-        let name = work_name(&resolved);
+        let name = keys::of_work_place(
+            &resolved.source,
+            &resolved.wishes,
+            &keys::compiling(&resolved.toolchain, &resolved.recipe),
+        );
         let mut place = WorkPlace::open(&name, &resolved.source, self.cache, self.progress)?;
         let record = self.make(&resolved, &mut place, request.jobs, started)?;
         let dir = self.cache.build(&resolved.key);
@@ -176,17 +178,19 @@ impl<'a> Builder<'a> {
         let wishes = self
             .wishes(&recipe, request)
             .map_err(BuildFailure::Request)?;
-        let missing = tools::missing(&needed_by(&revert, &apply));
+        let missing = tools::missing(&tools::needed_by(&revert, &apply));
         if !missing.is_empty() {
             return Err(BuildFailure::Tools(anyhow!(tools::missing_text(&missing))).into());
         }
-        let toolchain = toolchain::choose(
+        let ccache = ccache::is_wanted().map_err(BuildFailure::Request)?;
+        let mut toolchain = toolchain::choose(
             request.toolchain.as_deref(),
             &recipe.toolchains,
             self.catalogue,
             self.cache,
             self.progress,
         )?;
+        toolchain.compiler.ccache &= ccache;
         let source = match &request.tree {
             Some(tree) => source::local_tree(tree, self.cache, self.progress),
             None => source::obtain(
@@ -206,12 +210,12 @@ impl<'a> Builder<'a> {
         let mut variables = toolchain.compiler.make_variables();
         variables.extend(recipe.make_arguments.iter().cloned());
         compat::add_to_variables(&mut variables, &apply);
-        let key = key_of(
+        let key = keys::of_build(
             &source,
             &revert,
             &apply,
             &wishes,
-            &identity(&toolchain, &recipe),
+            &keys::compiling(&toolchain, &recipe),
         );
         Ok(Resolved {
             command: command_line(request),
@@ -266,6 +270,7 @@ impl<'a> Builder<'a> {
         let log = fresh_log(&dir, &resolved.command)?;
         place.put_on(&resolved.source, &overlay)?;
         let began = place.begin()?;
+        place.forget_ccache_log()?;
         let made = self.run_make(resolved, place, &overlay, jobs, &log);
         if !made.as_ref().is_err_and(may_have_left_half_a_file) {
             place.end()?;
@@ -284,6 +289,7 @@ impl<'a> Builder<'a> {
             objects: objects.all,
             objects_compiled: objects.all - objects.reused,
             objects_reused: objects.reused,
+            ccache: place.said_by_ccache().as_deref().map(ccache::hits_in),
             build_seconds: started.elapsed().as_secs_f64(),
         };
         record.store_built(&place.out(), &dir)?;
@@ -383,75 +389,6 @@ fn refuse_changes(kernel: &Kernel, request: &BuildRequest) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn key_of(
-    source: &Source,
-    revert: &[Patch],
-    apply: &[Patch],
-    wishes: &Fragment,
-    compiler: &str,
-) -> BuildKey {
-    let digests = |patches: &[Patch]| {
-        let list: Vec<&str> = patches.iter().map(|patch| patch.digest.as_str()).collect();
-        list.join(" ")
-    };
-    let spatch = if uses_spatch(revert, apply) {
-        tools::first_line(&["spatch", "--version"]).unwrap_or_default()
-    } else {
-        String::new()
-    };
-    BuildKey::of([
-        ("schema", KEY_SCHEMA),
-        ("source", source.identity.digest.as_str()),
-        ("reverted", digests(revert).as_str()),
-        ("applied", digests(apply).as_str()),
-        ("spatch", spatch.as_str()),
-        ("config", wishes.allconfig().as_str()),
-        ("compiler", compiler),
-    ])
-}
-
-/// What compiles, and what make is told.
-fn identity(toolchain: &Toolchain, recipe: &Recipe) -> String {
-    let arguments = recipe.make_arguments.join("\n");
-    format!("{}\n{arguments}", toolchain.compiler.identity())
-}
-
-/// Arms of one source, configuration and compiler share a work place.
-fn work_name(resolved: &Resolved) -> String {
-    let key = BuildKey::of([
-        ("source", resolved.source.place().as_str()),
-        ("config", resolved.wishes.allconfig().as_str()),
-        (
-            "compiler",
-            identity(&resolved.toolchain, &resolved.recipe).as_str(),
-        ),
-    ]);
-    key.as_str().to_owned()
-}
-
-fn uses_spatch(revert: &[Patch], apply: &[Patch]) -> bool {
-    revert
-        .iter()
-        .chain(apply)
-        .flat_map(|patch| &patch.steps)
-        .any(|(step, _)| matches!(step, Step::Cocci { .. }))
-}
-
-fn needed_by(revert: &[Patch], apply: &[Patch]) -> Vec<&'static str> {
-    let mut needed = Vec::new();
-    if uses_spatch(revert, apply) {
-        needed.push("spatch");
-    }
-    let steps = revert.iter().chain(apply).flat_map(|patch| &patch.steps);
-    if steps
-        .into_iter()
-        .any(|(step, _)| matches!(step, Step::Diff { .. }))
-    {
-        needed.push("patch");
-    }
-    needed
 }
 
 fn kconfig_changes(overlay: &Overlay) -> Vec<(String, String)> {

@@ -1,6 +1,7 @@
 //! A finished build, or a binary kernel that is kept like one: its files, and the manifest that says that they are all there.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use kverdict_core::catalogue::BuildKey;
 use serde::{Deserialize, Serialize};
 
 use super::cache::write_whole;
+use super::ccache::Hits;
 use super::compiler::Compiler;
 use super::overlay::AppliedPatch;
 use super::source::SourceIdentity;
@@ -51,6 +53,9 @@ pub struct BuildRecord {
     pub objects_compiled: u64,
     /// Those that an earlier build in the same place had left.
     pub objects_reused: u64,
+    /// What ccache did for it; none: it was not asked, or does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ccache: Option<Hits>,
     /// How long the build took, with fetching and patching.
     pub build_seconds: f64,
 }
@@ -120,7 +125,7 @@ impl BuildRecord {
         let path = dir.join(MANIFEST);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => {
                 return Err(error).with_context(|| format!("cannot read {}", path.display()));
             }

@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use kverdict_core::catalogue::patch::Step;
 use xshell::{Shell, cmd};
+
+use crate::catalogue::Patch;
 
 /// Something that building needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,6 +185,25 @@ pub fn missing(extra: &[&str]) -> Vec<&'static Tool> {
 pub fn lacking(program: &str) -> Option<&'static Tool> {
     let tool = TOOLS.iter().find(|tool| tool.name() == program)?;
     (!tool.is_here()).then_some(tool)
+}
+
+/// Whether one of these patches is a semantic one.
+pub fn uses_spatch(revert: &[Patch], apply: &[Patch]) -> bool {
+    steps(revert, apply).any(|step| matches!(step, Step::Cocci { .. }))
+}
+
+/// The programs that take these patches out and put them in.
+pub fn needed_by(revert: &[Patch], apply: &[Patch]) -> Vec<&'static str> {
+    let mut needed = Vec::new();
+    needed.extend(uses_spatch(revert, apply).then_some("spatch"));
+    let diff = steps(revert, apply).any(|step| matches!(step, Step::Diff { .. }));
+    needed.extend(diff.then_some("patch"));
+    needed
+}
+
+fn steps<'a>(revert: &'a [Patch], apply: &'a [Patch]) -> impl Iterator<Item = &'a Step> {
+    let patches = revert.iter().chain(apply);
+    patches.flat_map(|patch| &patch.steps).map(|(step, _)| step)
 }
 
 /// One text that names every missing tool and the command that installs them.

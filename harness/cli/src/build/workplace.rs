@@ -70,8 +70,7 @@ impl WorkPlace {
             progress,
         )?;
         let dir = cache.work(name);
-        fs::create_dir_all(dir.join("out"))
-            .with_context(|| format!("cannot create {}", dir.display()))?;
+        fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
         let state = fs::read(dir.join("state.json"))
             .ok()
             .and_then(|bytes| serde_json::from_slice(&bytes).ok())
@@ -80,6 +79,8 @@ impl WorkPlace {
         if !place.tree().is_dir() {
             place.make_tree(source, progress)?;
         }
+        fs::create_dir_all(place.out())
+            .with_context(|| format!("cannot create {}", place.out().display()))?;
         Ok(place)
     }
 
@@ -94,9 +95,33 @@ impl WorkPlace {
         self.dir.join("tree")
     }
 
-    /// Where make writes.
+    /// Where make writes: a folder of the tree itself, because only then does Kbuild name sources by
+    /// relative paths, and commands and objects are the same in every work place.
     pub fn out(&self) -> PathBuf {
-        self.dir.join("out")
+        self.tree().join("kverdict-out")
+    }
+
+    /// Where ccache says what it did.
+    pub fn ccache_log(&self) -> PathBuf {
+        self.dir.join("ccache.log")
+    }
+
+    /// What ccache said since [`Self::forget_ccache_log`]; none: nothing.
+    pub fn said_by_ccache(&self) -> Option<String> {
+        fs::read_to_string(self.ccache_log()).ok()
+    }
+
+    /// Removes what ccache said.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn forget_ccache_log(&self) -> Result<()> {
+        match fs::remove_file(self.ccache_log()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("cannot remove {}", self.ccache_log().display()))
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// A file for Kconfig beside the output.

@@ -12,6 +12,9 @@ use crate::catalogue::Catalogue;
 use crate::progress::Progress;
 
 /// Builds a kernel of the catalogue, or finds it in the cache.
+///
+/// Where ccache is installed, compilations are looked up there first, and stored in kverdict's own
+/// cache; KVERDICT_CCACHE=off turns that off. The kernel is the same either way.
 #[derive(Debug, Args)]
 pub struct BuildArgs {
     /// Kernel of the catalogue (`kverdict kernels` lists them).
@@ -100,6 +103,10 @@ fn print(built: &BuiltKernel) {
     }
     for note in &record.config_notes {
         println!("config      {note} (optional)");
+    }
+    if let Some(ccache) = &record.ccache {
+        let (hits, misses) = (ccache.hits, ccache.misses);
+        println!("ccache      {hits} compilations found, {misses} made");
     }
     println!("bzImage     {}", built.bzimage.display());
     for (name, path) in [("System.map", &built.system_map), ("config", &built.config)] {

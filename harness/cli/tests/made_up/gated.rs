@@ -16,11 +16,11 @@ pub struct Gated {
 impl Gated {
     pub fn new() -> Self {
         let place = Place::new();
-        let compile = "\t@$(CC) -c";
+        let compile = "\t@cd $(O)";
         assert!(MAKEFILE.contains(compile));
         // One line for one shell, as in Kbuild: it goes on when make is killed.
         let gated = format!(
-            "\t@echo $* >> {0}/compiled; while [ -e {0}/gate ]; do sleep 0.01; done; $(CC) -c",
+            "\t@echo $* >> {0}/compiled; while [ -e {0}/gate ]; do sleep 0.01; done; cd $(O)",
             place.root().display()
         );
         place.write("tree/Makefile", &MAKEFILE.replace(compile, &gated));

@@ -33,7 +33,7 @@ $(O)/vmlinux: $(objects)
 $(O)/kernel/%.o: kernel/%.c
 	@mkdir -p $(@D)
 	@echo "  CC      kernel/$*.o"
-	@$(CC) -c -o $@ $(CURDIR)/$<
+	@cd $(O) && $(CC) -c -o kernel/$*.o ../$<
 	@touch $(@D)/.$*.o.cmd
 "#;
 
