@@ -170,7 +170,7 @@ impl Taker<'_> {
             "takes the same kernel out of its package",
             self.progress,
         )?;
-        if let Some(record) = BuildRecord::read(&dir)? {
+        if let Some(record) = BuildRecord::find(&dir, self.progress)? {
             return Ok(BuiltKernel::new(record, dir, self.started.elapsed(), true));
         }
         let scratch = self.cache.scratch()?;
@@ -194,6 +194,7 @@ impl Taker<'_> {
             objects_reused: 0,
             ccache: None,
             build_seconds: self.started.elapsed().as_secs_f64(),
+            files: BTreeMap::new(),
         };
         let elf = self.unpacked(&image, &mut found, scratch.path())?;
         fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
@@ -206,7 +207,7 @@ impl Taker<'_> {
         {
             files.push((map, "System.map"));
         }
-        record.store(&files, &dir)?;
+        let record = record.store(&files, &dir)?;
         Ok(BuiltKernel::new(record, dir, self.started.elapsed(), false))
     }
 

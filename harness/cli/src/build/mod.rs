@@ -37,6 +37,7 @@ pub mod tools;
 pub mod unpack;
 pub mod workplace;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -244,7 +245,7 @@ impl<'a> Builder<'a> {
     /// is not part of the key.
     fn find(&self, resolved: &Resolved, started: Instant) -> Result<Option<BuiltKernel>> {
         let dir = self.cache.build(&resolved.key);
-        let Some(record) = BuildRecord::read(&dir)? else {
+        let Some(record) = BuildRecord::find(&dir, self.progress)? else {
             return Ok(None);
         };
         let built = BuiltKernel::new(record, dir, started.elapsed(), true);
@@ -291,9 +292,9 @@ impl<'a> Builder<'a> {
             objects_reused: objects.reused,
             ccache: place.said_by_ccache().as_deref().map(ccache::hits_in),
             build_seconds: started.elapsed().as_secs_f64(),
+            files: BTreeMap::new(),
         };
-        record.store_built(&place.out(), &dir)?;
-        Ok(record)
+        record.store_built(&place.out(), &dir)
     }
 
     fn patch(&self, resolved: &Resolved) -> Result<(Overlay, Vec<AppliedPatch>)> {

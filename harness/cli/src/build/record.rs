@@ -1,5 +1,6 @@
 //! A finished build, or a binary kernel that is kept like one: its files, and the manifest that says that they are all there.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,8 +13,10 @@ use serde::{Deserialize, Serialize};
 use super::cache::write_whole;
 use super::ccache::Hits;
 use super::compiler::Compiler;
+use super::file::file_sha256;
 use super::overlay::AppliedPatch;
 use super::source::SourceIdentity;
+use crate::progress::Progress;
 
 /// Written last; a folder without it is not a finished build.
 const MANIFEST: &str = "manifest.json";
@@ -58,6 +61,9 @@ pub struct BuildRecord {
     pub ccache: Option<Hits>,
     /// How long the build took, with fetching and patching.
     pub build_seconds: f64,
+    /// SHA-256 of each file that is kept.
+    #[serde(default)]
+    pub files: BTreeMap<String, String>,
 }
 
 /// A kernel that can be booted.
@@ -117,6 +123,37 @@ impl BuiltKernel {
 }
 
 impl BuildRecord {
+    /// The record of a build whose files are all there as they were kept; none when the build is not
+    /// finished, or is damaged, which is said.
+    ///
+    /// # Errors
+    /// When its manifest cannot be read.
+    pub(super) fn find(dir: &Path, progress: &Progress) -> Result<Option<Self>> {
+        let why = match Self::read(dir) {
+            Ok(None) => return Ok(None),
+            Ok(Some(record)) => match record.damage(dir) {
+                None => return Ok(Some(record)),
+                Some(why) => why,
+            },
+            Err(error) if error.is::<io::Error>() => return Err(error),
+            Err(error) => format!("{error:#}"),
+        };
+        progress.line(format!("{why}: this kernel is made again"));
+        Ok(None)
+    }
+
+    /// What is wrong with the first kept file that is not as it was.
+    fn damage(&self, dir: &Path) -> Option<String> {
+        self.files.iter().find_map(|(name, wanted)| {
+            let path = dir.join(name);
+            match file_sha256(&path) {
+                Ok(found) if found == *wanted => None,
+                Ok(_) => Some(format!("{} has changed since it was kept", path.display())),
+                Err(error) => Some(format!("{error:#}")),
+            }
+        })
+    }
+
     /// The record of a build's folder; none when the build is not finished.
     ///
     /// # Errors
@@ -130,12 +167,8 @@ impl BuildRecord {
                 return Err(error).with_context(|| format!("cannot read {}", path.display()));
             }
         };
-        let record = serde_json::from_slice(&bytes).with_context(|| {
-            format!(
-                "{} is damaged or of another version: remove its folder",
-                path.display()
-            )
-        })?;
+        let record = serde_json::from_slice(&bytes)
+            .with_context(|| format!("{} is damaged or of another version", path.display()))?;
         Ok(Some(record))
     }
 
@@ -143,7 +176,7 @@ impl BuildRecord {
     ///
     /// # Errors
     /// When a file is missing or cannot be written.
-    pub(super) fn store_built(&self, out: &Path, dir: &Path) -> Result<()> {
+    pub(super) fn store_built(self, out: &Path, dir: &Path) -> Result<Self> {
         let files = KEPT.map(|(from, name)| (out.join(from), name));
         let files: Vec<(&Path, &str)> = files
             .iter()
@@ -156,7 +189,7 @@ impl BuildRecord {
     ///
     /// # Errors
     /// When a file is missing or cannot be written.
-    pub(super) fn store(&self, files: &[(&Path, &str)], dir: &Path) -> Result<()> {
+    pub(super) fn store(mut self, files: &[(&Path, &str)], dir: &Path) -> Result<Self> {
         for (from, name) in files {
             let staged = tempfile::NamedTempFile::new_in(dir)
                 .with_context(|| format!("cannot write in {}", dir.display()))?;
@@ -164,14 +197,17 @@ impl BuildRecord {
             fs::copy(from, staged.path())
                 .and_then(|_| staged.as_file().sync_all())
                 .with_context(|| format!("cannot keep {}", from.display()))?;
+            self.files
+                .insert((*name).to_owned(), file_sha256(staged.path())?);
             staged
                 .persist(dir.join(name))
                 .map_err(|error| error.error)
                 .with_context(|| format!("cannot keep {name} in {}", dir.display()))?;
         }
-        let mut json = serde_json::to_vec_pretty(self)?;
+        let mut json = serde_json::to_vec_pretty(&self)?;
         json.push(b'\n');
-        write_whole(&dir.join(MANIFEST), &json)
+        write_whole(&dir.join(MANIFEST), &json)?;
+        Ok(self)
     }
 }
 
