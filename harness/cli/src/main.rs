@@ -100,6 +100,8 @@ enum Command {
     Db(commands::db::DbArgs),
     /// Build one kernel and print where it is
     Build(commands::build::BuildArgs),
+    /// Show what the cache of sources and kernels takes, or remove what was not used for longest
+    Cache(commands::cache::CacheArgs),
     /// Boot one kernel interactively, with a campaign's topology
     Boot(commands::boot::BootArgs),
     /// List the kernels that are known, or explain one
@@ -157,6 +159,7 @@ fn run(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Flakes(args) => commands::flakes::run(args),
         Command::Db(args) => commands::db::run(args),
         Command::Build(args) => commands::build::run(args, &Progress::detect()),
+        Command::Cache(args) => commands::cache::run(args),
         Command::Boot(args) => commands::boot::run(args),
         Command::Classify(args) => commands::classify::run(args),
         Command::Kernels(args) => commands::kernels::run(args),

@@ -24,6 +24,7 @@ pub mod night;
 pub mod order;
 pub mod outside;
 pub mod protocol;
+pub mod pruning;
 mod random;
 pub mod record;
 pub mod report;

@@ -17,6 +17,7 @@ use kverdict_core::catalogue::source::AptPackage;
 use super::apt::{Apt, Candidate};
 use super::cache::{Cache, write_whole};
 use super::file::Wanted;
+use super::inventory::Kind;
 use super::package::{Format, Package};
 use super::record::{BuildRecord, BuiltKernel, UNPACKED};
 use super::source::SourceIdentity;
@@ -165,6 +166,8 @@ impl Taker<'_> {
     ) -> Result<BuiltKernel> {
         let key = key_of(digests);
         let dir = self.cache.build(&key);
+        let name = &self.kernel.spec.name;
+        self.cache.keep(Kind::Build, key.as_str(), name)?;
         let _lock = self.cache.lock(
             &format!("build-{key}"),
             "takes the same kernel out of its package",
@@ -183,7 +186,7 @@ impl Taker<'_> {
         let record = BuildRecord {
             schema: 1,
             key,
-            kernel: self.kernel.spec.name.clone(),
+            kernel: name.clone(),
             release,
             source: identity,
             compiler: None,

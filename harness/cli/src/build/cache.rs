@@ -12,24 +12,59 @@
 //! advised/<digest>/     diffs of commits, as advice was given with them
 //! rules/                what semantic patch rules made of files
 //! locks/                one file per thing that only one process may make at a time
+//! used/                 one file per thing that can be pruned: what it is, and by its time, when it was used
 //! ccache/               compiler results
 //! ```
 
-use std::fs;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, anyhow};
+use rustix::fs::Access;
 
 use kverdict_core::catalogue::BuildKey;
 
-use super::lock::Lock;
+use super::inventory::Kind;
+use super::limit::Limit;
+use super::lock::{Hold, Lock};
 use crate::progress::Progress;
+
+/// What a private folder's name begins with.
+const MAKING: &str = ".making-";
 
 /// The cache's root folder.
 #[derive(Debug, Clone)]
 pub struct Cache {
     root: PathBuf,
+    limit: Limit,
+    /// What is kept from being pruned until this process ends.
+    kept: Arc<Mutex<BTreeMap<(Kind, String), Hold>>>,
+}
+
+/// A private folder, which nobody takes for a killed process's. It vanishes when dropped.
+#[derive(Debug)]
+pub struct Scratch {
+    dir: tempfile::TempDir,
+    _lock: File,
+}
+
+impl Scratch {
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Removes it now.
+    ///
+    /// # Errors
+    /// When something in it cannot be removed.
+    pub fn close(self) -> io::Result<()> {
+        self.dir.close()
+    }
 }
 
 impl Cache {
@@ -38,13 +73,28 @@ impl Cache {
     /// # Errors
     /// When no place can be named, or it cannot be created.
     pub fn from_environment() -> Result<Self> {
-        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-        let root = set("KVERDICT_CACHE")
-            .map(PathBuf::from)
-            .or_else(|| set("XDG_CACHE_HOME").map(|base| PathBuf::from(base).join("kverdict")))
-            .or_else(|| set("HOME").map(|home| PathBuf::from(home).join(".cache/kverdict")))
-            .ok_or_else(|| anyhow!("no place for the cache: set KVERDICT_CACHE or HOME"))?;
-        Self::at(&root)
+        let limit = Limit::from_environment()?;
+        Ok(Self {
+            limit,
+            ..Self::at(&root_in_environment()?)?
+        })
+    }
+
+    /// The same, only to look at: nothing is created, so that it need not be there.
+    ///
+    /// # Errors
+    /// When no place can be named.
+    pub fn to_look_at() -> Result<Self> {
+        let limit = Limit::from_environment()?;
+        Ok(Self::new(root_in_environment()?, limit))
+    }
+
+    fn new(root: PathBuf, limit: Limit) -> Self {
+        Self {
+            root,
+            limit,
+            kept: Arc::default(),
+        }
     }
 
     /// The cache in a given folder.
@@ -63,6 +113,7 @@ impl Cache {
             "work",
             "builds",
             "locks",
+            "used",
             "git",
             "apt",
             "toolchains",
@@ -71,12 +122,26 @@ impl Cache {
             fs::create_dir_all(&path)
                 .with_context(|| format!("cannot create the cache folder {}", path.display()))?;
         }
-        Ok(Self { root })
+        rustix::fs::access(root.as_path(), Access::WRITE_OK).with_context(|| {
+            format!(
+                "the cache folder {} cannot be written to: set KVERDICT_CACHE to one that can",
+                root.display()
+            )
+        })?;
+        Ok(Self::new(root, Limit::None))
     }
 
     /// The root folder.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// How large it may become, in bytes; none: as large as the disk.
+    ///
+    /// # Errors
+    /// When the disk's size cannot be read.
+    pub fn limit(&self) -> Result<Option<u64>> {
+        self.limit.bytes(&self.root)
     }
 
     /// Where downloads go.
@@ -182,11 +247,84 @@ impl Cache {
     ///
     /// # Errors
     /// When it cannot be created.
-    pub fn scratch(&self) -> Result<tempfile::TempDir> {
-        tempfile::Builder::new()
-            .prefix(".making-")
+    pub fn scratch(&self) -> Result<Scratch> {
+        let place = || format!("cannot make a folder in {}", self.root.display());
+        let dir = tempfile::Builder::new()
+            .prefix(MAKING)
             .tempdir_in(self.sources())
-            .with_context(|| format!("cannot make a folder in {}", self.root.display()))
+            .with_context(place)?;
+        let lock = File::open(dir.path()).with_context(place)?;
+        lock.lock_shared().with_context(place)?;
+        Ok(Scratch { dir, _lock: lock })
+    }
+
+    /// The things of a kind that are here: the name and the files or folders of each.
+    ///
+    /// # Errors
+    /// When a folder cannot be read; one that is not there is empty.
+    pub fn things(&self, kind: Kind) -> Result<BTreeMap<String, Vec<PathBuf>>> {
+        let folder = match kind {
+            Kind::Source | Kind::Leftover => self.sources(),
+            Kind::Checkout => self.root.join("checkouts"),
+            Kind::Git => self.root.join("git"),
+            Kind::Toolchain => self.root.join("toolchains"),
+            Kind::Download => self.downloads(),
+            Kind::Work => self.root.join("work"),
+            Kind::Build => self.builds(),
+            Kind::Ccache => self.root.clone(),
+        };
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot read {}", folder.display()));
+            }
+        };
+        let mut things: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+        for entry in entries {
+            let path = entry?.path();
+            if let Some(name) = thing_name(kind, &path) {
+                things.entry(name).or_default().push(path);
+            }
+        }
+        Ok(things)
+    }
+
+    /// The file that says what a thing is, and when it was used last.
+    pub fn use_note(&self, kind: Kind, name: &str) -> PathBuf {
+        match kind {
+            // It is locked itself by who makes something in it.
+            Kind::Leftover => self.sources().join(name),
+            Kind::Source
+            | Kind::Checkout
+            | Kind::Git
+            | Kind::Toolchain
+            | Kind::Download
+            | Kind::Work
+            | Kind::Build
+            | Kind::Ccache => self.root.join("used").join(format!("{kind}-{name}")),
+        }
+    }
+
+    /// Uses a thing, which need not be there yet: it is not pruned as long as it is held. `about`
+    /// says what it is, for people.
+    ///
+    /// # Errors
+    /// When that cannot be noted.
+    pub fn hold(&self, kind: Kind, name: &str, about: &str) -> Result<Hold> {
+        let note = self.use_note(kind, name);
+        Hold::take(&note, about).with_context(|| format!("cannot use {}", note.display()))
+    }
+
+    /// The same until this process ends.
+    ///
+    /// # Errors
+    /// When that cannot be noted.
+    pub fn keep(&self, kind: Kind, name: &str, about: &str) -> Result<()> {
+        let hold = self.hold(kind, name, about)?;
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.insert((kind, name.to_owned()), hold);
+        Ok(())
     }
 
     /// Waits until this process alone may make the thing called `name`. `doing` says for those who
@@ -197,6 +335,33 @@ impl Cache {
     pub fn lock(&self, name: &str, doing: &str, progress: &Progress) -> Result<Lock> {
         Lock::wait_for(&self.root.join("locks").join(name), doing, progress)
     }
+}
+
+fn root_in_environment() -> Result<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    set("KVERDICT_CACHE")
+        .map(PathBuf::from)
+        .or_else(|| set("XDG_CACHE_HOME").map(|base| PathBuf::from(base).join("kverdict")))
+        .or_else(|| set("HOME").map(|home| PathBuf::from(home).join(".cache/kverdict")))
+        .ok_or_else(|| anyhow!("no place for the cache: set KVERDICT_CACHE or HOME"))
+}
+
+/// The name of the thing that a file or folder is, or is part of; none: it is no such thing.
+fn thing_name(kind: Kind, path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_str()?;
+    let (stem, extension) = (path.file_stem()?.to_str()?, path.extension());
+    let name = match kind {
+        Kind::Source => (!name.starts_with(MAKING)).then_some(name)?,
+        Kind::Leftover => name.starts_with(MAKING).then_some(name)?,
+        Kind::Git => (extension == Some(OsStr::new("git"))).then_some(stem)?,
+        Kind::Toolchain | Kind::Checkout | Kind::Work | Kind::Build => {
+            path.is_dir().then_some(name)?
+        }
+        // A digest that was believed when it was first seen has to be remembered.
+        Kind::Download => (extension != Some(OsStr::new("first-use"))).then_some(stem)?,
+        Kind::Ccache => (name == "ccache").then_some(name)?,
+    };
+    Some(name.to_owned())
 }
 
 /// Writes a file so that it is there whole or not at all, also after a power cut.
@@ -229,7 +394,7 @@ pub fn is_full_disk(error: &anyhow::Error) -> bool {
 /// What to do when the cache's disk is full.
 pub fn full_disk_text(root: &Path) -> String {
     format!(
-        "the disk that holds the cache {0} is full: free some space there (remove {0}/work or old folders of {0}/builds) or set KVERDICT_CACHE to another disk; a first kernel needs about 3 GB",
+        "the disk that holds the cache {} is full: free some space there (`kverdict cache` shows what the cache takes, `kverdict cache prune --to 5GiB` frees what was not used for longest) or set KVERDICT_CACHE to another disk; a first kernel needs about 3 GB",
         root.display()
     )
 }

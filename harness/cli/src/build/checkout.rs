@@ -12,7 +12,8 @@ use kverdict_core::catalogue::key::sha256_hex;
 
 use super::cache::Cache;
 use super::git::NEUTRAL;
-use super::lock::Lock;
+use super::inventory::Kind;
+use super::lock::{Hold, Lock};
 use super::repository::Repository;
 use crate::process::Job;
 use crate::progress::Progress;
@@ -26,6 +27,7 @@ pub struct Checkout {
     git_dir: PathBuf,
     dir: PathBuf,
     _lock: Lock,
+    _hold: Hold,
 }
 
 impl Checkout {
@@ -40,6 +42,8 @@ impl Checkout {
             "tries commits of the same repository",
             progress,
         )?;
+        let about = format!("commits of {}", repository.git_dir().display());
+        let hold = cache.hold(Kind::Checkout, &name, &about)?;
         let dir = cache.checkout(&name);
         let tree = dir.join("tree");
         fs::create_dir_all(&tree).with_context(|| format!("cannot create {}", tree.display()))?;
@@ -47,6 +51,7 @@ impl Checkout {
             git_dir: repository.git_dir().to_owned(),
             dir,
             _lock: lock,
+            _hold: hold,
         })
     }
 

@@ -11,6 +11,7 @@ use kverdict_core::catalogue::toolchain::Chroot;
 
 use super::apt::Apt;
 use super::cache::Cache;
+use super::inventory::Kind;
 use super::tools::{is_on_path, missing_text, tools_named};
 use crate::process::{Ending, Job, describe, tail_of};
 use crate::progress::Progress;
@@ -53,6 +54,8 @@ pub fn obstacle(chroot: &Chroot, cache: &Cache) -> Option<String> {
 pub fn obtain(chroot: &Chroot, cache: &Cache, progress: &Progress) -> Result<PathBuf> {
     let root = folder(chroot, cache);
     let name = root.file_name().unwrap_or_default().to_string_lossy();
+    let about = format!("{} with {}", chroot.suite, chroot.packages.join(", "));
+    cache.keep(Kind::Toolchain, &name, &about)?;
     let _lock = cache.lock(&format!("chroot-{name}"), "makes the same chroot", progress)?;
     if root.is_dir() {
         return Ok(root);

@@ -10,6 +10,7 @@ use kverdict_core::catalogue::key::sha256_hex;
 
 use super::cache::{Cache, write_whole};
 use super::file::{check_sha256, file_sha256};
+use super::inventory::Kind;
 use crate::process::{Child, Ending, Interrupted, Job, POLL_INTERVAL, interrupted, tail_of};
 use crate::progress::Progress;
 
@@ -25,6 +26,7 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// # Errors
 /// When it cannot be fetched (what came is kept), or has another digest (then it is not).
 pub fn fetch(url: &str, sha256: &str, cache: &Cache, progress: &Progress) -> Result<PathBuf> {
+    cache.keep(Kind::Download, sha256, url)?;
     let _lock = cache.lock(
         &format!("download-{sha256}"),
         "downloads the same file",
@@ -62,6 +64,7 @@ pub fn fetch(url: &str, sha256: &str, cache: &Cache, progress: &Progress) -> Res
 /// When it cannot be fetched.
 pub fn digest_of_first_use(url: &str, cache: &Cache, progress: &Progress) -> Result<String> {
     let name = sha256_hex(url.as_bytes());
+    cache.keep(Kind::Download, &name, url)?;
     let _lock = cache.lock(
         &format!("download-{name}"),
         "downloads the same file",

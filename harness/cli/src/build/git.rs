@@ -15,6 +15,7 @@ use xshell::{Cmd, Shell, cmd};
 
 use super::cache::{Cache, write_whole};
 use super::file::resolve;
+use super::inventory::Kind;
 use super::repository::Repository;
 use super::source::{Source, unpacked};
 use super::unpack;
@@ -161,6 +162,8 @@ is the URL right, and the network there?",
     /// Fetches one commit without its history, unless it is here.
     fn bring(&self, commit: &str, reference: &str) -> Result<()> {
         let name = self.dir.file_name().unwrap_or_default().to_string_lossy();
+        let name = name.trim_end_matches(".git");
+        self.cache.keep(Kind::Git, name, self.url)?;
         let _lock = self.cache.lock(
             &format!("git-{name}"),
             "fetches from the same repository",

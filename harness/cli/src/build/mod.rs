@@ -20,7 +20,9 @@ mod enclosure;
 pub mod failure;
 mod file;
 pub mod git;
+pub mod inventory;
 mod keys;
+pub mod limit;
 pub mod listing;
 pub mod lock;
 pub mod newest;
@@ -28,6 +30,7 @@ pub mod overlay;
 pub mod package;
 mod patching;
 pub mod private_copy;
+pub mod pruning;
 pub mod record;
 pub mod repository;
 pub mod source;
@@ -52,6 +55,7 @@ use crate::progress::Progress;
 use cache::{Cache, full_disk_text, is_full_disk, write_whole};
 use compile::{CompileError, Make, USUAL_OBJECTS, made_from};
 pub use failure::{BuildFailure, is_interrupt};
+use inventory::Kind;
 use overlay::{AppliedPatch, Overlay, work_out};
 pub use record::{BuildRecord, BuiltKernel};
 use source::Source;
@@ -119,8 +123,17 @@ impl<'a> Builder<'a> {
     /// [`BuildFailure`] says whether the request, the patch, the configuration, the code or the
     /// machine is to blame.
     pub fn build(&self, request: &BuildRequest) -> Result<BuiltKernel, BuildFailure> {
-        self.build_or_find(request)
-            .map_err(|error| self.sort(error))
+        let built = self
+            .build_or_find(request)
+            .map_err(|error| self.sort(error))?;
+        if !built.from_cache
+            && let Err(error) = pruning::keep_to_limit(self.cache, self.progress)
+        {
+            // The kernel is there all the same.
+            self.progress
+                .line(format!("the cache is not kept to its limit: {error:#}"));
+        }
+        Ok(built)
     }
 
     fn sort(&self, error: anyhow::Error) -> BuildFailure {
@@ -145,6 +158,9 @@ impl<'a> Builder<'a> {
             }
         };
         let resolved = self.resolve(request, kernel, recipe)?;
+        let about = format!("asked for by `{}`", resolved.command);
+        self.cache
+            .keep(Kind::Build, resolved.key.as_str(), &about)?;
         if let Some(built) = self.find(&resolved, started)? {
             return Ok(built);
         }
@@ -164,6 +180,7 @@ impl<'a> Builder<'a> {
         );
         let mut place = WorkPlace::open(&name, &resolved.source, self.cache, self.progress)?;
         let record = self.make(&resolved, &mut place, request.jobs, started)?;
+        drop(place);
         let dir = self.cache.build(&resolved.key);
         Ok(BuiltKernel::new(record, dir, started.elapsed(), false))
     }
@@ -271,6 +288,7 @@ impl<'a> Builder<'a> {
         let log = fresh_log(&dir, &resolved.command)?;
         place.put_on(&resolved.source, &overlay)?;
         let began = place.begin()?;
+        let _ccache = self.cache.hold(Kind::Ccache, "ccache", "")?;
         place.forget_ccache_log()?;
         let made = self.run_make(resolved, place, &overlay, jobs, &log);
         if !made.as_ref().is_err_and(may_have_left_half_a_file) {

@@ -142,6 +142,22 @@ impl BuildRecord {
         Ok(None)
     }
 
+    /// The kernel and its patches in a line.
+    pub fn about(&self) -> String {
+        let patches: Vec<&str> = self
+            .patches
+            .iter()
+            .map(|patch| patch.name.as_str())
+            .collect();
+        let with = if patches.is_empty() { "" } else { " with " };
+        format!(
+            "{} {}{with}{}",
+            self.kernel,
+            self.release,
+            patches.join(", ")
+        )
+    }
+
     /// What is wrong with the first kept file that is not as it was.
     fn damage(&self, dir: &Path) -> Option<String> {
         self.files.iter().find_map(|(name, wanted)| {

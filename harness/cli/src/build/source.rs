@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cache::Cache;
 use super::file::{Wanted, resolve};
+use super::inventory::Kind;
 use super::listing::Listing;
 use super::{debian, dsc, git, source_rpm, unpack};
 use crate::progress::Progress;
@@ -114,6 +115,7 @@ pub fn unpacked(
     progress: &Progress,
     make: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<Source> {
+    cache.keep(Kind::Source, digest, &about)?;
     let root = cache.source(digest);
     let _lock = cache.lock(
         &format!("source-{digest}"),

@@ -11,6 +11,7 @@ use super::chroot;
 use super::compiler::Compiler;
 use super::enclosure::Enclosure;
 use super::file::{Wanted, resolve};
+use super::inventory::Kind;
 use super::tools::is_on_path;
 use super::unpack;
 use crate::catalogue::{Catalogue, FoundToolchain};
@@ -137,6 +138,7 @@ fn prefix_folder(
         cache,
         progress,
     )?;
+    cache.keep(Kind::Toolchain, &wanted.sha256, &wanted.about)?;
     let root = cache.toolchain(&wanted.sha256);
     let _lock = cache.lock(
         &format!("toolchain-{}", wanted.sha256),

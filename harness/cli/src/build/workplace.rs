@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 use walkdir::WalkDir;
 
 use super::cache::{Cache, write_whole};
-use super::lock::Lock;
+use super::inventory::Kind;
+use super::lock::{Hold, Lock};
 use super::overlay::{Content, Overlay, put};
 use super::source::Source;
 use crate::process::Job;
@@ -34,6 +35,7 @@ pub struct WorkPlace {
     dir: PathBuf,
     state: State,
     lock: Lock,
+    hold: Hold,
 }
 
 /// Objects of a kernel.
@@ -69,13 +71,19 @@ impl WorkPlace {
             "builds in the same place",
             progress,
         )?;
+        let hold = cache.hold(Kind::Work, name, &source.identity.about)?;
         let dir = cache.work(name);
         fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
         let state = fs::read(dir.join("state.json"))
             .ok()
             .and_then(|bytes| serde_json::from_slice(&bytes).ok())
             .unwrap_or_default();
-        let place = Self { dir, state, lock };
+        let place = Self {
+            dir,
+            state,
+            lock,
+            hold,
+        };
         if !place.tree().is_dir() {
             place.make_tree(source, progress)?;
         }
@@ -85,9 +93,9 @@ impl WorkPlace {
     }
 
     /// Files for make to have open, whose compilers outlive it when it is killed: as long as one of
-    /// them may still write here, nobody else builds here.
-    pub fn held_files(&self) -> [Arc<File>; 1] {
-        [self.lock.file()]
+    /// them may still write here, nobody else builds here or removes this place.
+    pub fn held_files(&self) -> [Arc<File>; 2] {
+        [self.lock.file(), self.hold.file()]
     }
 
     /// The source as make sees it.

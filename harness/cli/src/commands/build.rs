@@ -14,7 +14,9 @@ use crate::progress::Progress;
 /// Builds a kernel of the catalogue, or finds it in the cache.
 ///
 /// Where ccache is installed, compilations are looked up there first, and stored in kverdict's own
-/// cache; KVERDICT_CCACHE=off turns that off. The kernel is the same either way.
+/// cache; KVERDICT_CCACHE=off turns that off. The kernel is the same either way. `kverdict cache`
+/// shows what the cache holds; KVERDICT_CACHE says where it is, KVERDICT_CACHE_LIMIT how large it
+/// may become (a size such as 20GiB, or `none`).
 #[derive(Debug, Args)]
 pub struct BuildArgs {
     /// Kernel of the catalogue (`kverdict kernels` lists them).

@@ -11,6 +11,7 @@ pub mod advise;
 pub mod bisect;
 pub mod boot;
 pub mod build;
+pub mod cache;
 pub mod classify;
 pub mod compare;
 pub mod completions;
