@@ -11,6 +11,11 @@ use crate::layout;
 /// The emulator that is run.
 pub const QEMU: &str = "qemu-system-x86_64";
 
+/// What QEMU may not do, however a guest got hold of it: it needs no further process, no other rights,
+/// and no system calls of long ago.
+const SANDBOX: &str =
+    "-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
+
 /// How instructions run, after `auto` was decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -64,6 +69,7 @@ impl Machine<'_> {
     /// QEMU's arguments. Relative file names are meant for the trial's folder as working directory.
     pub fn argv(&self) -> Vec<String> {
         let mut argv = words("-nodefaults -no-user-config -display none -no-reboot -nic none");
+        argv.extend(words(SANDBOX));
         argv.extend([
             "-name".into(),
             format!("kverdict-{},debug-threads=on", self.name),
@@ -288,6 +294,24 @@ mod tests {
         );
         assert!(short.contains("-kernel /vmlinux -initrd /i"), "{short}");
         assert!(short.contains("-bios /roms/qboot.rom"), "{short}");
+    }
+
+    #[test]
+    fn guests_have_no_network_and_qemu_is_locked_in() {
+        let line = line(&[4, 4]);
+        for words in ["-nodefaults", "-no-user-config", "-nic none", SANDBOX] {
+            assert!(line.contains(words), "{words}: {line}");
+        }
+        for word in [
+            "-net ",
+            "-netdev",
+            "-device virtio-net",
+            "-drive",
+            "-virtfs",
+            "=allow",
+        ] {
+            assert!(!line.contains(word), "{word}: {line}");
+        }
     }
 
     #[test]
