@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use kverdict_core::catalogue::rpm_spec::{self, Prep, SpecPatch};
 
 use super::cache::Cache;
-use super::package::{Format, Package, compressed, rpm};
+use super::package::{Format, Package, compressed, rpm_release};
 use super::patching::{self, Manner};
 use super::unpack::{extract, keep, name_of};
 use crate::progress::Progress;
@@ -35,7 +35,7 @@ pub fn unpack(file: &Path, target: &Path, cache: &Cache, progress: &Progress) ->
         .map(|name| (name.clone(), sources.join(name)))
         .collect();
     package.take(&wanted)?;
-    let prep = read_spec(&sources, &rpm::release(file)?)
+    let prep = read_spec(&sources, &rpm_release(file)?)
         .with_context(|| format!("the source rpm {}", name_of(file)))?;
     let tree = scratch.path().join("tree");
     let tarball = sources.join(&prep.tarball);

@@ -7,11 +7,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use kverdict_intake::unpacked_limit;
 
 use crate::process::{Ending, Job, describe, tail_of};
 
 /// A kernel package takes seconds.
 const LIMIT: Duration = Duration::from_secs(15 * 60);
+
+/// A file says itself how much memory its decoder needs, up to 4 GiB. Kernels need 130 MiB.
+pub const XZ_MEMORY: &str = "--memlimit-decompress=1GiB";
 
 /// How a file is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,8 +56,8 @@ impl Compression {
     fn command(self) -> &'static [&'static str] {
         match self {
             Self::Gzip => &["gzip", "--decompress", "--force"],
-            Self::Xz => &["xz", "--decompress", "--force", "--threads=0"],
-            Self::Lzma => &["xz", "--format=lzma", "--decompress", "--force"],
+            Self::Xz => &["xz", "--decompress", "--force", "--threads=0", XZ_MEMORY],
+            Self::Lzma => &["xz", "--format=lzma", "--decompress", "--force", XZ_MEMORY],
             Self::Zstd => &["zstd", "--decompress", "--force", "--rm", "--quiet"],
             Self::Bzip2 => &["bzip2", "--decompress", "--force"],
             Self::Lz4 => &["lz4", "-d", "-m", "-f", "--rm", "-q"],
@@ -86,8 +90,10 @@ pub fn kind_of(file: &Path) -> Result<Option<Compression>> {
 /// Replaces a file, whose name ends with its compression's suffix, by what is in it.
 ///
 /// # Errors
-/// When it is damaged or cut off, or is more than `limit` bytes.
+/// When it is damaged or cut off, or is more than `limit` bytes or than a kernel of that size unpacks
+/// to.
 pub fn decompress(packed: &Path, kind: Compression, limit: u64) -> Result<PathBuf> {
+    let limit = limit.min(unpacked_limit(fs::metadata(packed)?.len()));
     let plain = packed.with_extension("");
     let log = packed.with_extension("log");
     let (program, arguments) = kind.command().split_first().context("a program")?;
@@ -121,18 +127,37 @@ pub fn decompress(packed: &Path, kind: Compression, limit: u64) -> Result<PathBu
 mod tests {
     use super::*;
 
+    /// A file of so many zeros, packed.
+    fn zeros(folder: &Path, bytes: u64, program: &str) -> PathBuf {
+        let plain = folder.join("bomb");
+        File::create(&plain).unwrap().set_len(bytes).unwrap();
+        let packs = Job::new(program, LIMIT).args(["--force".as_ref(), plain.as_os_str()]);
+        packs.run_checked().unwrap();
+        let _ = fs::remove_file(&plain);
+        let packed = ["gz", "xz", "zst"].map(|suffix| plain.with_extension(suffix));
+        packed.into_iter().find(|path| path.is_file()).unwrap()
+    }
+
     #[test]
     fn what_unpacks_without_end_is_cut_off() {
-        let dir = tempfile::tempdir().unwrap();
-        for limit in [1000, 1 << 30] {
-            let plain = dir.path().join("bomb");
-            fs::write(&plain, vec![0; 4 << 20]).unwrap();
-            Job::new("xz", LIMIT).args([&plain]).run_checked().unwrap();
-            let packed = plain.with_extension("xz");
-            let kind = kind_of(&packed).unwrap().unwrap();
-            let result = decompress(&packed, kind, limit);
-            assert_eq!(result.is_ok(), limit > 1000, "{result:?}");
-            let _ = fs::remove_file(&plain);
+        for program in ["gzip", "xz", "zstd"] {
+            for (bytes, limit, fits) in [
+                (4 << 20, 1000, false),
+                (4 << 20, 1 << 30, true),
+                // No kernel is packed so well.
+                (100 << 20, 1 << 30, false),
+            ] {
+                let dir = tempfile::tempdir().unwrap();
+                let packed = zeros(dir.path(), bytes, program);
+                let kind = kind_of(&packed).unwrap().unwrap();
+                match decompress(&packed, kind, limit) {
+                    Ok(plain) => assert!(fits && fs::metadata(plain).unwrap().len() == bytes),
+                    Err(error) => assert!(
+                        !fits && error.to_string().starts_with("it unpacks to more than"),
+                        "{program}: {error:#}"
+                    ),
+                }
+            }
         }
     }
 }

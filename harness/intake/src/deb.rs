@@ -1,8 +1,6 @@
 //! Debian packages: an `ar` archive with a tar archive in it.
 
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
-use std::path::Path;
+use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use anyhow::{Context, Result, bail};
 
@@ -14,8 +12,7 @@ const HEADER: usize = 60;
 ///
 /// # Errors
 /// When it is no Debian package, or cut off.
-pub fn contents(file: &Path, target: &Path) -> Result<()> {
-    let mut reader = File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
+pub fn contents(mut reader: impl Read + Seek, target: &mut dyn Write) -> Result<()> {
     let mut magic = [0; MAGIC.len()];
     if reader.read_exact(&mut magic).is_err() || magic != MAGIC {
         bail!("it is no Debian package: it does not start with `!<arch>`");
@@ -32,8 +29,7 @@ pub fn contents(file: &Path, target: &Path) -> Result<()> {
             .filter(|_| header.ends_with(b"`\n"))
             .context("a header of its ar archive is broken")?;
         if text.starts_with("data.tar") {
-            let mut out = File::create(target)?;
-            let copied = io::copy(&mut reader.take(size), &mut out)?;
+            let copied = io::copy(&mut reader.take(size), target)?;
             if copied < size {
                 bail!("it is cut off: its data.tar has {copied} of {size} bytes");
             }

@@ -1,19 +1,19 @@
 //! The members of a tar archive.
 
-use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, Read};
 
 use anyhow::{Context, Result};
 use tar::{Archive, EntryType};
 
-use super::{Kind, RawVisitor, read_short};
+use crate::members::{Kind, Members};
+use crate::name::read_short;
 
-/// Calls `visit` for each member.
+/// Hands over each member.
 ///
 /// # Errors
-/// When the archive is damaged or cut off, or what `visit` returns.
-pub fn visit(file: File, visit: &mut RawVisitor<'_>) -> Result<()> {
-    let mut archive = Archive::new(BufReader::new(file));
+/// When the archive is damaged or cut off, or as [`Members::visit`].
+pub fn visit(archive: impl Read, members: &mut Members<'_, '_>) -> Result<()> {
+    let mut archive = Archive::new(BufReader::new(archive));
     // The crate would read a long name into memory however long it is; so they are read here.
     let mut long_name: Option<Vec<u8>> = None;
     for entry in archive.entries()?.raw(true) {
@@ -38,7 +38,7 @@ pub fn visit(file: File, visit: &mut RawVisitor<'_>) -> Result<()> {
         let name = long_name
             .take()
             .unwrap_or_else(|| entry.header().path_bytes().into_owned());
-        visit(&name, kind, &mut entry)?;
+        members.visit(&name, kind, &mut entry)?;
     }
     Ok(())
 }

@@ -1,8 +1,6 @@
 //! rpm packages: a lead, two headers of tags, and a cpio archive.
 
-use std::fs::File;
-use std::io::{self, BufReader, Read};
-use std::path::Path;
+use std::io::{self, BufReader, Read, Write};
 
 use anyhow::{Context, Result, bail};
 
@@ -25,10 +23,10 @@ struct Header {
 ///
 /// # Errors
 /// When it is no rpm package, or cut off.
-pub fn contents(file: &Path, target: &Path) -> Result<()> {
-    let mut reader = open(file)?;
+pub(crate) fn contents(package: impl Read, target: &mut dyn Write) -> Result<()> {
+    let mut reader = open(package)?;
     Header::read(&mut reader)?;
-    let copied = io::copy(&mut reader, &mut File::create(target)?)?;
+    let copied = io::copy(&mut reader, target)?;
     if copied == 0 {
         bail!("it is cut off: there is nothing after its headers");
     }
@@ -39,15 +37,14 @@ pub fn contents(file: &Path, target: &Path) -> Result<()> {
 ///
 /// # Errors
 /// When it is no rpm package, or cut off.
-pub fn release(file: &Path) -> Result<String> {
-    let header = Header::read(&mut open(file)?)?;
+pub fn release(package: impl Read) -> Result<String> {
+    let header = Header::read(&mut open(package)?)?;
     header.text(RELEASE).context("it names no release")
 }
 
 /// A package, read up to its main header.
-fn open(file: &Path) -> Result<BufReader<File>> {
-    let file = File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let mut reader = BufReader::new(file);
+fn open<R: Read>(package: R) -> Result<BufReader<R>> {
+    let mut reader = BufReader::new(package);
     let mut lead = [0; LEAD];
     if reader.read_exact(&mut lead).is_err() || !lead.starts_with(LEAD_MAGIC) {
         bail!("it is no rpm package: it does not start with rpm's magic number");
