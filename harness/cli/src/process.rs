@@ -252,7 +252,14 @@ impl Job {
     /// # Errors
     /// Names the command, how it ended, and the end of its log.
     pub fn run_checked(&self) -> Result<()> {
-        let ending = self.run()?;
+        self.check(self.run()?)
+    }
+
+    /// Fails unless the command, which ended like this, exited with 0.
+    ///
+    /// # Errors
+    /// As [`Job::run_checked`].
+    pub fn check(&self, ending: Ending) -> Result<()> {
         if matches!(ending, Ending::Exited(status) if status.success()) {
             return Ok(());
         }
@@ -323,6 +330,11 @@ pub struct Child {
 }
 
 impl Child {
+    /// Its process id.
+    pub fn id(&self) -> Pid {
+        self.group
+    }
+
     /// The exit status, when it has exited.
     ///
     /// # Errors
@@ -385,6 +397,16 @@ impl Child {
         let _ = rustix::process::kill_process_group(self.group, Signal::KILL);
         let _ = self.handle.wait();
     }
+}
+
+/// Bytes that a process has read so far, pipes included; see proc_pid_io(5). `None`: it is gone, or does
+/// not tell.
+pub fn bytes_read(id: Pid) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{}/io", id.as_raw_nonzero())).ok()?;
+    text.lines()
+        .find_map(|line| line.strip_prefix("rchar: "))?
+        .parse()
+        .ok()
 }
 
 /// User and system time, fields 14 and 15; the second one, a name in brackets, may hold anything.

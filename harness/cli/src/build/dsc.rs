@@ -11,7 +11,7 @@ use super::cache::Cache;
 use super::file::check_sha256;
 use super::patching::{self, Manner};
 use super::source::{Source, from_file};
-use super::unpack::{extract, keep, name_of};
+use super::unpack::{keep, name_of, source};
 use crate::progress::Progress;
 
 /// Gets the source that a `.dsc` file describes; the tarballs are fetched from beside it.
@@ -60,7 +60,7 @@ pub fn unpack(
         let tarball = beside(&part.name)?;
         check_sha256(&tarball, &part.sha256)?;
         // Both have one top folder: upstream's, and `debian`.
-        extract(&tarball, folder, 1, cache, progress)?;
+        source(&tarball, folder, cache, progress)?;
     }
     apply_series(&tree, &debian.join("patches"), scratch.path(), progress)?;
     keep(&tree, target, &described.about)

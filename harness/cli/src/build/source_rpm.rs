@@ -9,7 +9,7 @@ use kverdict_core::catalogue::rpm_spec::{self, Prep, SpecPatch};
 use super::cache::Cache;
 use super::package::{Format, Package, compressed, rpm_release};
 use super::patching::{self, Manner};
-use super::unpack::{extract, keep, name_of};
+use super::unpack::{keep, name_of, source};
 use crate::progress::Progress;
 
 /// A patch of so few lines is one of the empty ones that `ApplyOptionalPatch` leaves out.
@@ -42,7 +42,7 @@ pub fn unpack(file: &Path, target: &Path, cache: &Cache, progress: &Progress) ->
     if !tarball.is_file() {
         bail!("{} lacks its own source {}", name_of(file), prep.tarball);
     }
-    extract(&tarball, &tree, 1, cache, progress)?;
+    source(&tarball, &tree, cache, progress)?;
     apply_patches(&tree, &sources, &prep, scratch.path(), progress)?;
     keep(&tree, target, &name_of(file))
 }
