@@ -11,8 +11,9 @@ use super::problem::check_inner_path;
 /// The files that a `-p1` diff reads or writes.
 ///
 /// # Errors
-/// When a path leaves the tree, or the text holds no diff at all.
+/// When a path leaves the tree, the text holds no diff at all, or what [`refuse_scripts`] refuses.
 pub fn touched_files(diff: &str) -> Result<BTreeSet<String>, String> {
+    refuse_scripts(diff)?;
     let mut files = BTreeSet::new();
     let mut lines = diff.lines().peekable();
     while let Some(line) = lines.next() {
@@ -38,6 +39,64 @@ pub fn touched_files(diff: &str) -> Result<BTreeSet<String>, String> {
         );
     }
     Ok(files)
+}
+
+/// Makes sure that `patch` finds no script for ed in a diff, or in the words before it: it would have ed
+/// run it, and some versions of it would let that start programs.
+///
+/// # Errors
+/// The first line that is a command of ed.
+pub fn refuse_scripts(diff: &str) -> Result<(), String> {
+    match outside_hunks(diff).find(|(_, line)| is_ed_command(line)) {
+        Some((number, line)) => Err(format!(
+            "has `{}` in line {number}, a command for ed: make the diff with `git diff` or `diff -u a/… b/…`",
+            line.trim()
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Lines that belong to no hunk, with their numbers from 1.
+fn outside_hunks(diff: &str) -> impl Iterator<Item = (usize, &str)> {
+    let (mut old, mut new) = (0_u64, 0_u64);
+    (1..).zip(diff.lines()).filter(move |(_, line)| {
+        if old == 0 && new == 0 {
+            (old, new) = hunk_lengths(line).unwrap_or((0, 0));
+            return true;
+        }
+        match line.bytes().next() {
+            Some(b'-') => old = old.saturating_sub(1),
+            Some(b'+') => new = new.saturating_sub(1),
+            Some(b' ' | b'\t') | None => {
+                (old, new) = (old.saturating_sub(1), new.saturating_sub(1));
+            }
+            Some(b'\\') => {}
+            Some(_) => {
+                // `patch` goes by its own count, too, and gives up here.
+                (old, new) = (0, 0);
+                return true;
+            }
+        }
+        false
+    })
+}
+
+/// How many lines of the old and of the new file a `@@ -1,2 +1,3 @@` announces.
+fn hunk_lengths(line: &str) -> Option<(u64, u64)> {
+    let mut words = line.strip_prefix("@@ ")?.split(' ');
+    let mut length = |sign: char| match words.next()?.strip_prefix(sign)?.split_once(',') {
+        Some((_, length)) => length.parse().ok(),
+        None => Some(1),
+    };
+    Some((length('-')?, length('+')?))
+}
+
+/// As `get_ed_command_letter()` of GNU patch sees it, behind what it takes for indentation.
+fn is_ed_command(line: &str) -> bool {
+    let line = line.trim_start_matches([' ', '\t', 'X']).trim_end();
+    let command = line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ',');
+    line.starts_with(|c: char| c.is_ascii_digit())
+        && matches!(command, "a" | "c" | "d" | "i" | "s/.//")
 }
 
 fn path_of(header: &str) -> Result<Option<String>, String> {
@@ -202,6 +261,28 @@ fn whole_file_trouble(line: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_diff_with_a_script_for_ed_is_refused_wherever_it_hides() {
+        let diff =
+            "--- a/f\n+++ b/f\n@@ -1,3 +1,2 @@\n 1d\n-2,3c\n \n\\ No newline at end of file\n";
+        assert_eq!(refuse_scripts(diff), Ok(()));
+        assert_eq!(refuse_scripts("1 c\nc\n1c1\n< x\n10 apples\n"), Ok(()));
+        for script in ["1c\nx\n.\n", "  X12,13d\n", "3a\r\n", "1s/.//\n", "0i\n"] {
+            for text in [
+                script.to_owned(),
+                format!("{script}{diff}"),
+                format!("{diff}{script}"),
+            ] {
+                let error = refuse_scripts(&text).unwrap_err();
+                assert!(error.contains("a command for ed"), "{text}: {error}");
+            }
+            assert!(touched_files(&format!("{diff}{script}")).is_err());
+        }
+        // A hunk that is shorter than it says hides nothing either.
+        let short = "@@ -1,90 +1,90 @@\n x\n1c\n!id\n.\n";
+        assert!(refuse_scripts(short).unwrap_err().contains("line 3"));
+    }
 
     #[test]
     fn touched_files_are_taken_from_headers_only() {
