@@ -82,10 +82,19 @@ impl Branches {
     }
 }
 
+/// Parentheses and negations in one expression, each of which the parser follows inwards.
+const NESTED_MAX: usize = 100;
+
 /// Whether an expression holds; none: not understood.
 pub(super) fn holds(expression: &str, macros: &Macros) -> Option<bool> {
     let text = macros.expand(expression).ok()?;
     let tokens = tokens(&text)?;
+    let nested = tokens
+        .iter()
+        .filter(|token| matches!(token, Token::Sign("(" | "!")));
+    if nested.count() > NESTED_MAX {
+        return None;
+    }
     let mut parser = Parser {
         tokens: &tokens,
         at: 0,
@@ -251,6 +260,8 @@ mod tests {
             ("1 1", None),
             ("", None),
             ("1/0", None),
+            (&"(".repeat(100_000), None),
+            (&("!".repeat(100_000) + "1"), None),
         ] {
             assert_eq!(holds(text, &macros), expected, "{text}");
         }

@@ -1,9 +1,15 @@
 //! rpm's macros, as far as kernel specs use them to name sources and patches.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 /// A macro that expands to itself, or to one that does, is cut off here.
 const MAX_DEPTH: u32 = 40;
+/// Macros that one text may lead to; those of kernels lead to some dozen.
+const MAX_STEPS: u32 = 10_000;
+/// What a text may expand to, in bytes.
+const MAX_BYTES: usize = 64 << 10;
 /// Stands for the folder of the sources until a file's name is looked at.
 pub(super) const SOURCE_DIR: &str = "$RPM_SOURCE_DIR";
 
@@ -78,17 +84,22 @@ impl Macros {
     /// # Errors
     /// The macro that is not defined, or not understood.
     pub(super) fn expand(&self, text: &str) -> Result<String, String> {
-        self.expand_at(text, 0)
+        self.expand_at(text, &Effort::default())
     }
 
-    fn expand_at(&self, text: &str, depth: u32) -> Result<String, String> {
-        if depth > MAX_DEPTH {
-            return Err(format!("`{text}` expands without end"));
-        }
+    fn expand_at(&self, text: &str, effort: &Effort) -> Result<String, String> {
+        let without_end = || {
+            let start: String = text.chars().take(80).collect();
+            format!("`{start}` expands without end")
+        };
+        let effort = &effort.deeper().ok_or_else(without_end)?;
         let mut out = String::new();
         let mut rest = text;
         while let Some(at) = rest.find('%') {
             out += &rest[..at];
+            if out.len() > MAX_BYTES {
+                return Err(without_end());
+            }
             let after = &rest[at + 1..];
             let first = after.chars().next().unwrap_or(' ');
             rest = match first {
@@ -100,7 +111,7 @@ impl Macros {
                     let Some(end) = closing_brace(after) else {
                         return Err(format!("`%{after}` has no closing brace"));
                     };
-                    out += &self.braced(&after[1..end], depth)?;
+                    out += &self.braced(&after[1..end], effort)?;
                     &after[end + 1..]
                 }
                 '(' | '[' => return Err(format!("`%{after}` is not understood")),
@@ -108,7 +119,7 @@ impl Macros {
                     let end = after
                         .find(|c: char| !c.is_ascii_alphanumeric() && !"_?!".contains(c))
                         .unwrap_or(after.len());
-                    out += &self.braced(&after[..end], depth)?;
+                    out += &self.braced(&after[..end], effort)?;
                     &after[end..]
                 }
                 _ => {
@@ -121,7 +132,7 @@ impl Macros {
     }
 
     /// What stands between the braces: `name`, `?name`, `!?name:value`, `with name`.
-    fn braced(&self, inner: &str, depth: u32) -> Result<String, String> {
+    fn braced(&self, inner: &str, effort: &Effort) -> Result<String, String> {
         let bare = inner.trim_start_matches(['?', '!']);
         let flags = &inner[..inner.len() - bare.len()];
         let (name, value) = match bare.split_once(':') {
@@ -132,29 +143,29 @@ impl Macros {
             return self.build_option(option.trim(), name.starts_with("without"));
         }
         if name == "expand" && flags.is_empty() {
-            return self.expand_at(value.unwrap_or_default(), depth + 1);
+            return self.expand_at(value.unwrap_or_default(), effort);
         }
         let known = self.bodies.get(name);
         let wanted = flags.matches('!').count().is_multiple_of(2);
         if flags.contains('?') {
             return match (known.is_some() == wanted, value) {
                 (false, _) => Ok(String::new()),
-                (true, Some(value)) => self.expand_at(value, depth + 1),
-                (true, None) if wanted => self.body(name, known, depth),
+                (true, Some(value)) => self.expand_at(value, effort),
+                (true, None) if wanted => self.body(name, known, effort),
                 (true, None) => Ok(String::new()),
             };
         }
-        self.body(name, known, depth)
+        self.body(name, known, effort)
     }
 
     fn body(
         &self,
         name: &str,
         known: Option<&Option<String>>,
-        depth: u32,
+        effort: &Effort,
     ) -> Result<String, String> {
         match known {
-            Some(Some(body)) => self.expand_at(body, depth + 1),
+            Some(Some(body)) => self.expand_at(body, effort),
             Some(None) => Err(format!(
                 "the macro `{name}` is defined in a way that is not understood"
             )),
@@ -169,6 +180,24 @@ impl Macros {
             None => false,
         };
         Ok(u8::from(is_on != negated).to_string())
+    }
+}
+
+/// How deep an expansion is, and how many there were for the same text.
+#[derive(Default)]
+struct Effort {
+    depth: u32,
+    steps: Rc<Cell<u32>>,
+}
+
+impl Effort {
+    /// One expansion more; none: these are too many.
+    fn deeper(&self) -> Option<Self> {
+        self.steps.set(self.steps.get() + 1);
+        (self.depth <= MAX_DEPTH && self.steps.get() <= MAX_STEPS).then(|| Self {
+            depth: self.depth + 1,
+            steps: Rc::clone(&self.steps),
+        })
     }
 }
 
@@ -221,5 +250,23 @@ mod tests {
         }
         macros.define("%define loop %{loop}", false);
         assert!(macros.expand("%loop").unwrap_err().contains("without end"));
+    }
+
+    #[test]
+    fn macros_that_double_each_time_are_cut_off() {
+        for innermost in ["", "x"] {
+            let mut macros = Macros::of_release("1.el8");
+            macros.set("m0", innermost);
+            for number in 1..=35 {
+                let inner = number - 1;
+                macros.set(
+                    &format!("m{number}"),
+                    &format!("%{{m{inner}}}%{{m{inner}}}"),
+                );
+            }
+            assert_eq!(macros.expand("%m3"), Ok(innermost.repeat(8)));
+            let error = macros.expand("%m35").unwrap_err();
+            assert!(error.contains("without end"), "{error}");
+        }
     }
 }
