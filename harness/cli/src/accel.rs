@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use kverdict_core::agent_channel::{AgentChannel, Phase};
 use kverdict_core::campaign::{Accelerator, Boot, Guest, Node};
 use kverdict_core::protocol::{GuestPlan, Task, Topology};
 use serde::{Deserialize, Serialize};
 
-use crate::agent_channel::{AgentChannel, Phase};
 use crate::boot_path::BootPath;
 use crate::initramfs;
 use crate::layout::TrialDir;
@@ -184,10 +184,10 @@ fn probe_kvm(kernel: &BootPath, dir: PathBuf) -> Result<Option<Duration>> {
         .dir(dir.root())
         .log(dir.qemu_log())
         .start()?;
-    let mut agent = AgentChannel::new(Tail::new(dir.agent()));
+    let (mut port, mut agent) = (Tail::new(dir.agent()), AgentChannel::new());
     let answer = loop {
         let exited = child.try_wait()?.is_some();
-        agent.follow()?;
+        port.follow(|bytes| agent.feed(bytes, Instant::now()))?;
         if agent.phase != Phase::Booting {
             break Some(start.elapsed());
         }

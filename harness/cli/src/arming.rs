@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use kverdict_core::agent_channel::Phase;
 use kverdict_core::arming::{Arming, Fired};
 use kverdict_core::campaign::Policy;
 use kverdict_core::outside::symbols::Symbols;
 
-use crate::agent_channel::Phase;
 use crate::gdb;
 use crate::layout::TrialDir;
 use crate::process::{self, Interrupted};

@@ -3,13 +3,13 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
+use kverdict_core::agent_channel::Phase;
 use kverdict_core::arming::Arming;
 use kverdict_core::campaign::Campaign;
 use kverdict_core::order::Order;
 use kverdict_core::outside::symbols::Symbols;
 use kverdict_core::record::TrialRecord;
 
-use crate::agent_channel::Phase;
 use crate::arming;
 use crate::boot_path::BootPath;
 use crate::holder::Holder;

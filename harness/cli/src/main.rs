@@ -2,7 +2,6 @@
 
 mod accel;
 mod advice;
-mod agent_channel;
 mod arming;
 mod bisection;
 mod boot_path;

@@ -5,10 +5,10 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use kverdict_core::agent_channel::AgentChannel;
 use kverdict_core::console::Scanner;
 use kverdict_core::outside::symbols::Symbols;
 
-use crate::agent_channel::AgentChannel;
 use crate::layout::TrialDir;
 use crate::outside::Outside;
 use crate::process::{Child, Job};
@@ -24,7 +24,9 @@ pub struct RunningGuest {
     pub console: Tail,
     /// What that amounts to.
     pub scanner: Scanner,
-    /// What came over ttyS1.
+    /// What came over ttyS1, as far as it was read.
+    agent_port: Tail,
+    /// What that amounts to.
     pub agent: AgentChannel,
     /// What its vCPUs do.
     pub outside: Outside,
@@ -68,7 +70,8 @@ impl RunningGuest {
             child: job.start()?,
             console: Tail::new(dir.console()),
             scanner: Scanner::new(),
-            agent: AgentChannel::new(Tail::new(dir.agent())),
+            agent_port: Tail::new(dir.agent()),
+            agent: AgentChannel::new(),
             outside: Outside::new(dir, symbols.clone(), start, sample_interval)?,
             start,
         })
@@ -81,6 +84,10 @@ impl RunningGuest {
     pub fn hear(&mut self) -> Result<bool> {
         let scanner = &mut self.scanner;
         let console = self.console.follow(|bytes| scanner.feed(bytes))?;
-        Ok(self.agent.follow()? && console)
+        let agent = &mut self.agent;
+        let port = self
+            .agent_port
+            .follow(|bytes| agent.feed(bytes, Instant::now()))?;
+        Ok(console && port)
     }
 }

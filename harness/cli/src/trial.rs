@@ -5,13 +5,13 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use kverdict_core::agent_channel::{AgentChannel, Phase};
 use kverdict_core::campaign::Policy;
 use kverdict_core::console::{ConsoleFindings, Match, Outcome};
 use kverdict_core::outside::finding::{Findings, Kind, State};
 use kverdict_core::outside::symbols::Symbols;
 use kverdict_core::record::{self, Timing, TrialRecord};
 
-use crate::agent_channel::{AgentChannel, Phase};
 use crate::holder::Tally;
 use crate::layout::TrialDir;
 use crate::process::{self, Ending, Interrupted};
@@ -183,7 +183,7 @@ impl<'a> Watcher<'a> {
 
     fn floods(&self) -> bool {
         self.guest.console.read_bytes() > CONSOLE_LIMIT_BYTES
-            || self.guest.agent.read_bytes() > AGENT_LIMIT_BYTES
+            || self.guest.agent_port.read_bytes() > AGENT_LIMIT_BYTES
     }
 
     /// Gives whether that was all.

@@ -5,6 +5,7 @@
 //! [`verdict`], and a [`report`] says how it is known.
 
 pub mod advice;
+pub mod agent_channel;
 pub mod arming;
 pub mod assessment;
 pub mod bisect;

@@ -1,15 +1,19 @@
 //! What the guest's agent said, as far as the trial goes.
+//!
+//! It comes out of a guest whose kernel may have been anybody's, so what is kept of it is bounded and
+//! holds nothing that a terminal would obey.
 
 use std::time::Instant;
 
-use anyhow::Result;
-use kverdict_core::protocol::{Counters, Detector, Message};
-use kverdict_core::record::Exposure;
+use serde_json::{Map, Value};
 
-use crate::tail::Tail;
+use crate::protocol::{Counters, Detector, Message};
+use crate::record::Exposure;
 
 /// A longer line is not the agent's.
-const LINE_LIMIT_BYTES: usize = 64 * 1024;
+const LINE_BYTES_MAX: usize = 64 * 1024;
+/// Refused settings that are kept; plans have some dozen settings.
+const REFUSED_MAX: usize = 100;
 
 /// How far the guest has come.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,7 +37,6 @@ pub enum Phase {
 /// Reader of the agent channel.
 #[derive(Debug)]
 pub struct AgentChannel {
-    tail: Tail,
     partial: Vec<u8>,
     /// How far the guest has come.
     pub phase: Phase,
@@ -56,11 +59,16 @@ pub struct AgentChannel {
     heartbeats: u64,
 }
 
+impl Default for AgentChannel {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl AgentChannel {
-    /// Follows the file that the agent's serial port goes to.
-    pub fn new(tail: Tail) -> Self {
+    /// Nothing said yet.
+    pub fn new() -> Self {
         Self {
-            tail,
             partial: Vec::new(),
             phase: Phase::Booting,
             detectors: Vec::new(),
@@ -77,34 +85,20 @@ impl AgentChannel {
         }
     }
 
-    /// Takes in what has come. Gives whether that was all, as [`Tail::follow`] does.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub fn follow(&mut self) -> Result<bool> {
-        let mut lines = Vec::new();
-        let partial = &mut self.partial;
-        let all = self.tail.follow(|bytes| {
-            for &byte in bytes {
-                if byte == b'\n' {
-                    lines.push(std::mem::take(partial));
-                } else if partial.len() < LINE_LIMIT_BYTES {
-                    partial.push(byte);
+    /// Takes in what has come by the host's time `now`.
+    pub fn feed(&mut self, bytes: &[u8], now: Instant) {
+        for &byte in bytes {
+            if byte == b'\n' {
+                let line = std::mem::take(&mut self.partial);
+                match read(&line) {
+                    Some(message) => self.take(message, now),
+                    None => self.garbage_lines += 1,
                 }
-            }
-        })?;
-        for line in lines {
-            match serde_json::from_slice(&line) {
-                Ok(message) => self.take(message),
-                Err(_) => self.garbage_lines += 1,
+            } else if self.partial.len() <= LINE_BYTES_MAX {
+                // One byte more than a line has says that it is too long.
+                self.partial.push(byte);
             }
         }
-        Ok(all)
-    }
-
-    /// Bytes that came so far.
-    pub fn read_bytes(&self) -> u64 {
-        self.tail.read_bytes()
     }
 
     /// Guest milliseconds under load so far.
@@ -145,7 +139,7 @@ impl AgentChannel {
         }
     }
 
-    fn take(&mut self, message: Message) {
+    fn take(&mut self, message: Message, now: Instant) {
         self.messages += 1;
         match message {
             Message::Hello { release, .. } => {
@@ -153,7 +147,9 @@ impl AgentChannel {
                 self.phase = Phase::SettingUp;
             }
             Message::Tuned { name, value, error } => {
-                if let Some(error) = error {
+                if let Some(error) = error
+                    && self.refused_settings.len() < REFUSED_MAX
+                {
                     self.refused_settings
                         .push(format!("{name}={value}: {error}"));
                 }
@@ -171,7 +167,7 @@ impl AgentChannel {
             }
             Message::LoadStarted { uptime_ms, .. } => {
                 self.load_started_ms = uptime_ms;
-                self.load_started = Some(Instant::now());
+                self.load_started = Some(now);
                 self.phase = Phase::Loading;
             }
             Message::Heartbeat {
@@ -192,5 +188,64 @@ impl AgentChannel {
             Message::RollCall { silent_cpus } => self.silent_cpus = silent_cpus,
             Message::End { .. } => self.phase = Phase::Ended,
         }
+    }
+}
+
+fn read(line: &[u8]) -> Option<Message> {
+    if line.len() > LINE_BYTES_MAX {
+        return None;
+    }
+    let value = serde_json::from_slice(line).ok()?;
+    serde_json::from_value(without_controls(value)).ok()
+}
+
+/// The same with marks in place of control characters, which JSON can carry past any terminal driver.
+fn without_controls(value: Value) -> Value {
+    let plain = |text: String| text.replace(char::is_control, "\u{fffd}");
+    match value {
+        Value::String(text) => Value::String(plain(text)),
+        Value::Array(items) => items.into_iter().map(without_controls).collect(),
+        Value::Object(entries) => {
+            let entries = entries.into_iter();
+            let entries = entries.map(|(key, value)| (plain(key), without_controls(value)));
+            Value::Object(entries.collect::<Map<_, _>>())
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heard(lines: &[String]) -> AgentChannel {
+        let mut channel = AgentChannel::new();
+        for line in lines {
+            channel.feed(line.as_bytes(), Instant::now());
+            channel.feed(b"\n", Instant::now());
+        }
+        channel
+    }
+
+    #[test]
+    fn an_agent_that_floods_is_heard_up_to_a_limit() {
+        let refused = r#"{"type": "tuned", "name": "n", "value": "v", "error": "no"}"#.to_owned();
+        let channel = heard(&vec![refused.clone(); 3 * REFUSED_MAX]);
+        assert_eq!(channel.refused_settings.len(), REFUSED_MAX);
+        assert_eq!(channel.garbage_lines, 0);
+        // JSON ends before the line does.
+        let padded = refused + &" ".repeat(LINE_BYTES_MAX);
+        let channel = heard(&[padded]);
+        assert_eq!((channel.messages, channel.garbage_lines), (0, 1));
+    }
+
+    #[test]
+    fn an_agents_words_cannot_write_to_the_terminal() {
+        let line = r#"{"type": "load-failed", "reason": "\u001b[2J\u0007 gone"}"#;
+        let channel = heard(&[line.to_owned()]);
+        let Phase::LoadFailed(reason) = channel.phase else {
+            panic!("{:?}", channel.phase);
+        };
+        assert_eq!(reason, "\u{fffd}[2J\u{fffd} gone");
     }
 }
