@@ -6,6 +6,7 @@ use std::io::Read;
 use std::path::Path;
 
 use kverdict_core::outside::memory::Memory;
+use kverdict_core::outside::monitor::fill;
 use serde_json::json;
 use tempfile::NamedTempFile;
 
@@ -100,25 +101,6 @@ impl Memory for GuestMemory<'_> {
     }
 }
 
-/// Reads `ffffffff81000000: 0x48 0x8d ...` lines of words of `size` bytes; `false` unless they fill
-/// the buffer.
-fn fill(buffer: &mut [u8], size: usize, text: &str) -> bool {
-    let words = text
-        .lines()
-        .filter_map(|line| line.split_once(':'))
-        .flat_map(|(_, words)| words.split_ascii_whitespace());
-    let mut filled = 0;
-    for (slot, word) in buffer.chunks_mut(size).zip(words) {
-        let digits = word.strip_prefix("0x").unwrap_or("?");
-        let Ok(value) = u64::from_str_radix(digits, 16) else {
-            return false;
-        };
-        slot.copy_from_slice(&value.to_le_bytes()[..size]);
-        filled += size;
-    }
-    filled == buffer.len()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,25 +133,6 @@ mod tests {
         for expected in [0x48, 0x49] {
             assert!(memory.read(0xffff_ffff_8100_0000, &mut byte));
             assert_eq!(byte, [expected]);
-        }
-    }
-
-    #[test]
-    fn memory_is_read_from_the_monitors_text() {
-        let mut bytes = [0; 3];
-        assert!(fill(
-            &mut bytes,
-            1,
-            "ffffffff81000000: 0x48 0x8d\r\nffffffff81000002: 0xff\r\n"
-        ));
-        assert_eq!(bytes, [0x48, 0x8d, 0xff]);
-        for bad in [
-            "",
-            "ffffffff81000000: 0x48 0x8d",
-            "Cannot access memory at address 0x0",
-            "a: 0x1 0x2 zz",
-        ] {
-            assert!(!fill(&mut bytes, 1, bad), "{bad}");
         }
     }
 }

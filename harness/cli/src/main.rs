@@ -139,7 +139,10 @@ fn main() -> ExitCode {
     };
     let result = process::catch_interrupts().and_then(|()| run(&cli.command));
     result.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        // It may quote what came from outside, and a terminal obeys more than letters.
+        let obeyed = |c: char| c.is_control() && c != '\n' && c != '\t';
+        let text = format!("{error:#}").replace(obeyed, "\u{fffd}");
+        eprintln!("error: {text}");
         ExitCode::from(exit_code(&error))
     })
 }

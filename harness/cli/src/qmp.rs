@@ -7,7 +7,8 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
+use kverdict_core::outside::monitor::{Line, excerpt, vcpu_threads};
 use kverdict_core::outside::registers::{self, Registers};
 use kverdict_core::outside::sample::{Sample, Vcpu};
 use qapi::qmp;
@@ -24,6 +25,8 @@ const TIMED_OUT: i32 = 124;
 const NOT_FOUND: i32 = 127;
 /// Longest answer that is read: registers of some hundred vCPUs take a megabyte.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
+/// Events between a request and its answer, and events that are remembered: QEMU has a handful.
+const EVENTS_MAX: usize = 1000;
 
 /// A connection to one guest's monitor.
 pub struct Monitor {
@@ -72,7 +75,7 @@ impl Monitor {
             )
         })?;
         if serde_json::from_str::<qmp::QapiCapabilities>(&greeting).is_err() {
-            let shown: String = greeting.chars().take(80).collect();
+            let shown = excerpt(&greeting);
             bail!("{}: expected QEMU's greeting, found `{shown}`", what());
         }
         let mut monitor = Self {
@@ -190,11 +193,12 @@ impl Monitor {
 
     /// What QEMU said before it closed the connection: the last event tells why it ended.
     pub fn last_words(&mut self) -> Vec<String> {
-        while let Ok(line) = self.wire.read_line() {
-            if let Ok(message) = serde_json::from_str::<Value>(&line)
-                && let Some(event) = message.get("event")
-            {
-                self.events.push(describe_event(event, &message["data"]));
+        for _ in 0..EVENTS_MAX {
+            let Ok(line) = self.wire.read_line() else {
+                break;
+            };
+            if let Ok(Line::Event(event)) = Line::read(&line) {
+                self.remember(event);
             }
         }
         std::mem::take(&mut self.events)
@@ -202,14 +206,12 @@ impl Monitor {
 
     fn find_threads(&mut self) -> Result<()> {
         let answer = self.answer(r#"{"execute":"query-cpus-fast"}"#)?;
-        let vcpus = answer.as_array().context("query-cpus-fast gave no list")?;
-        self.threads = vcpus
-            .iter()
-            .filter_map(|vcpu| {
-                Some(Thread {
-                    vcpu: u32::try_from(vcpu["cpu-index"].as_u64()?).ok()?,
-                    id: vcpu["thread-id"].as_i64().filter(|id| is_vcpu_thread(*id)),
-                })
+        let threads = vcpu_threads(&answer).context("query-cpus-fast gave no list")?;
+        self.threads = threads
+            .into_iter()
+            .map(|(vcpu, id)| Thread {
+                vcpu,
+                id: id.filter(|id| is_vcpu_thread(*id)),
             })
             .collect();
         Ok(())
@@ -217,39 +219,23 @@ impl Monitor {
 
     pub fn answer(&mut self, request: &str) -> Result<Value> {
         let mut line = self.wire.send(request)?;
-        loop {
-            let message: Value = serde_json::from_str(&line)
-                .map_err(|_| anyhow!("answer is no JSON: `{}`", head(&line)))?;
-            if let Some(event) = message.get("event") {
-                // Newer QEMUs have events that nobody here knows; they end nothing.
-                self.events.push(describe_event(event, &message["data"]));
-                line = self.wire.read_line()?;
-                continue;
+        for _ in 0..EVENTS_MAX {
+            match Line::read(&line)? {
+                Line::Return(value) => return Ok(value),
+                Line::Refused(why) => bail!("{why}"),
+                Line::Event(event) => self.remember(event),
             }
-            if let Some(error) = message.get("error") {
-                bail!("{}", error["desc"].as_str().unwrap_or("refused"));
-            }
-            return message
-                .get("return")
-                .cloned()
-                .ok_or_else(|| anyhow!("neither answer nor error: `{}`", head(&line)));
+            line = self.wire.read_line()?;
         }
+        bail!("{EVENTS_MAX} events and no answer: this is no QEMU")
     }
-}
 
-/// `SHUTDOWN guest-reset`: the event, and its reason or action if it has one.
-fn describe_event(event: &Value, data: &Value) -> String {
-    let words = [Some(event), data.get("reason"), data.get("action")];
-    let words: Vec<&str> = words
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect();
-    words.join(" ")
-}
-
-fn head(line: &str) -> String {
-    line.chars().take(80).collect()
+    fn remember(&mut self, event: String) {
+        if self.events.len() == EVENTS_MAX {
+            self.events.remove(0);
+        }
+        self.events.push(event);
+    }
 }
 
 /// Whether a thread is one of a QEMU on this host: ids from another PID namespace are strangers here.
@@ -403,6 +389,14 @@ pub mod tests {
         assert_eq!(monitor.run_state().unwrap(), "running");
         assert_eq!(monitor.events, ["NEW_IN_QEMU_99 why"]);
         assert_eq!(monitor.cpu_time_ns(0), None, "process 1 is no QEMU");
+    }
+
+    #[test]
+    fn events_without_end_are_no_answer() {
+        let flood = "{\"event\": \"E\"}\r\n".repeat(EVENTS_MAX + 1);
+        let lines: &[&str] = vec![GREETING, OK, CPUS, flood.leak()].leak();
+        let text = error_of(lines);
+        assert!(text.contains("events and no answer"), "{text}");
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod finding;
 pub mod kallsyms;
 pub mod lock;
 pub mod memory;
+pub mod monitor;
 pub mod percpu;
 pub mod polled;
 pub mod registers;

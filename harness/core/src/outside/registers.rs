@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::monitor::excerpt;
+
 /// Interrupt flag of RFLAGS.
 const RFLAGS_IF: u64 = 1 << 9;
 /// The kernel's half of the address space: bit 63.
@@ -240,11 +242,6 @@ impl Block<'_> {
                 found: excerpt(word),
             })
     }
-}
-
-/// The beginning of a text, for a message.
-fn excerpt(text: &str) -> String {
-    text.chars().take(40).collect()
 }
 
 /// A number as text: JSON numbers lose digits in many readers, and people read addresses in hex.

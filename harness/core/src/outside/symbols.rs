@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use object::{Object, ObjectSection, ObjectSymbol, SectionIndex, SectionKind};
 
+use super::monitor::excerpt;
+
 /// A kernel's symbols, by address and by name. Some 10 MB, which clones share.
 #[derive(Debug, Clone, Default)]
 pub struct Symbols {
@@ -86,7 +88,7 @@ impl Symbols {
             .map(|(number, line)| {
                 read_line(line).ok_or_else(|| BadLine {
                     line: number + 1,
-                    found: line.chars().take(80).collect(),
+                    found: excerpt(line),
                 })
             })
             .collect();
