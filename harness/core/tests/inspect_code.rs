@@ -379,3 +379,30 @@ fn files_that_are_no_kernel_are_refused() {
         ));
     }
 }
+
+/// An ELF file of so many segments, each of the whole file, at addresses of the kernel.
+fn elf_of_segments(count: u16) -> Vec<u8> {
+    let words =
+        |words: &[u64]| -> Vec<u8> { words.iter().flat_map(|word| word.to_le_bytes()).collect() };
+    let size = 64 + 56 * u64::from(count);
+    let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0\x01\0\0\0".to_vec();
+    file.extend(words(&[0, 64, 0]));
+    file.extend(
+        [0, 64 | 56 << 16, u32::from(count) | 64 << 16, 0]
+            .map(u32::to_le_bytes)
+            .concat(),
+    );
+    for number in 0..u64::from(count) {
+        file.extend([1_u32, 5].map(u32::to_le_bytes).concat());
+        let address = 0xffff_ffff_8100_0000 + number % 16 * 0x10_0000;
+        file.extend(words(&[0, address, address, size, size, 0x1000]));
+    }
+    file
+}
+
+#[test]
+fn segments_that_name_the_same_bytes_again_and_again_are_refused() {
+    let refused = |count| Image::from_elf(&elf_of_segments(count), None).unwrap_err();
+    assert!(matches!(refused(1), BadImage::NoSymbols(_)));
+    assert!(matches!(refused(60_000), BadImage::Overlap));
+}

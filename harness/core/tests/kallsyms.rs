@@ -60,23 +60,26 @@ impl Era {
     }
 
     fn tables(self) -> Vec<u8> {
-        let symbols = self.symbols();
+        self.tables_of(&self.symbols())
+    }
+
+    fn tables_of(self, symbols: &[(u64, String)]) -> Vec<u8> {
         let marker = if matches!(self, Era::Absolute | Era::Relative) {
             8
         } else {
             4
         };
-        let (names, markers) = names(&symbols, marker);
+        let (names, markers) = names(symbols, marker);
         let count = aligned((symbols.len() as u64).to_le_bytes().to_vec());
         let order = aligned(vec![0x5a; 3 * symbols.len()]);
         let middle = [count, names, markers];
         let tables = match self {
             Era::Absolute | Era::Relative | Era::ShortMarkers => {
-                vec![self.addresses(&symbols), middle.concat(), tokens()]
+                vec![self.addresses(symbols), middle.concat(), tokens()]
             }
-            Era::Ordered => vec![self.addresses(&symbols), middle.concat(), order, tokens()],
+            Era::Ordered => vec![self.addresses(symbols), middle.concat(), order, tokens()],
             Era::AddressesLast | Era::PlainOffsets => {
-                vec![middle.concat(), tokens(), self.addresses(&symbols), order]
+                vec![middle.concat(), tokens(), self.addresses(symbols), order]
             }
         };
         tables.concat()
@@ -101,11 +104,15 @@ impl Era {
     }
 
     fn image(self) -> Vec<u8> {
+        self.image_of(&self.symbols())
+    }
+
+    fn image_of(self, symbols: &[(u64, String)]) -> Vec<u8> {
         // Something that looks like the digits but is none: a keymap.
         let keymap: Vec<u8> = (0..=255_u16).flat_map(u16::to_le_bytes).collect();
         let mut image = vec![0xcc; 0x20_1000];
         image.extend(keymap);
-        image.extend(self.tables());
+        image.extend(self.tables_of(symbols));
         image.extend([0xff; 64]);
         image
     }
@@ -162,6 +169,20 @@ fn check(symbols: &Symbols, era: Era) {
 fn tables_of_every_era_are_found_in_an_image() {
     for era in ERAS {
         check(&from_image(&era.image(), BASE).unwrap(), era);
+    }
+}
+
+#[test]
+fn a_name_that_unpacks_to_more_than_kernels_have_room_for_is_left_out() {
+    for (words, known) in [(60, true), (100, false)] {
+        let era = Era::ShortMarkers;
+        let mut symbols = era.symbols();
+        let name = "function".repeat(words);
+        let place = symbols.len() - 1;
+        symbols.insert(place, (BASE + 0x11_0000, format!("T{name}")));
+        let found = from_image(&era.image_of(&symbols), BASE).unwrap();
+        check(&found, era);
+        assert_eq!(found.address(&name).is_some(), known, "{words}");
     }
 }
 

@@ -28,6 +28,9 @@ pub enum BadImage {
     /// It is for another machine.
     #[error("an ELF file for {0:?}; only x86-64 is understood")]
     Machine(object::Architecture),
+    /// Its segments are more than the file.
+    #[error("no kernel: its segments overlap in the file")]
+    Overlap,
     /// Nothing in it lies where kernels do.
     #[error("no kernel: nothing in it lies at ffffffff80000000 or above")]
     NoKernel,
@@ -49,8 +52,12 @@ impl Image {
             return Err(BadImage::Machine(file.architecture()));
         }
         let mut segments = Vec::new();
+        // Headers may name the same bytes again and again.
+        let mut room = bytes.len();
         for segment in file.segments() {
-            segments.push((segment.address(), segment.data()?.to_vec()));
+            let data = segment.data()?;
+            room = room.checked_sub(data.len()).ok_or(BadImage::Overlap)?;
+            segments.push((segment.address(), data.to_vec()));
         }
         let (base, flat) = flat(&segments).ok_or(BadImage::NoKernel)?;
         let symbols = match symbols {

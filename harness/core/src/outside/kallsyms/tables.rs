@@ -22,6 +22,10 @@ const SYMBOLS_MIN: usize = 1000;
 const SYMBOLS_MAX: usize = 2_000_000;
 /// Bytes of a compressed name, its length included: `KSYM_NAME_LEN` is 512.
 const NAME_BYTES_MAX: usize = 514;
+/// Bytes of a name as the kernel reads it, its type included: `KSYM_NAME_LEN`.
+const TEXT_BYTES_MAX: usize = 512;
+/// Bytes of all names that are read: those of large kernels are 8 MB.
+const TEXTS_BYTES_MAX: usize = 128 << 20;
 /// Most bytes of tokens and their index: tokens are short, as they have to occur often.
 pub const TOKENS_BYTES_MAX: usize = 8 << 10;
 /// Most bytes behind the beginning of the tokens that the tables need.
@@ -107,21 +111,31 @@ impl<'a> Tables<'a> {
         })
     }
 
-    /// All symbols: address, type letter, name. Names that are no text are left out.
+    /// All symbols: address, type letter, name. Names that are no text, or longer than kernels have
+    /// room for, are left out.
     pub fn symbols(&self) -> impl Iterator<Item = (u64, char, String)> {
         let mut at = self.names.start;
+        let mut room = TEXTS_BYTES_MAX;
         self.addresses.iter().filter_map(move |address| {
             let (name, next) = compressed(self.bytes, at)?;
             at = next;
-            let mut text = Vec::new();
-            for token in name {
-                text.extend_from_slice(&self.tokens.texts[usize::from(*token)]);
-            }
-            let text = String::from_utf8(text).ok()?;
+            let text = self.text(name)?;
+            room = room.checked_sub(text.len())?;
             let mut rest = text.chars();
             let kind = rest.next()?;
             Some((*address, kind, rest.as_str().to_owned()))
         })
+    }
+
+    fn text(&self, name: &[u8]) -> Option<String> {
+        let mut text = Vec::new();
+        for token in name {
+            text.extend_from_slice(&self.tokens.texts[usize::from(*token)]);
+            if text.len() > TEXT_BYTES_MAX {
+                return None;
+            }
+        }
+        String::from_utf8(text).ok()
     }
 }
 
