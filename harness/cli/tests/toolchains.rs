@@ -132,8 +132,11 @@ fn a_container_engine_is_told_what_to_run_and_sees_the_cache() {
         .find(|line| line.contains("made/up:5 env -i") && line.contains(" make "))
         .expect("the engine was asked to run make");
     assert!(make.starts_with("run --rm "), "{make}");
+    let ccache = format!("--volume {0}/ccache:{0}/ccache ", cache.display());
+    let work = format!("--volume {}/work/", cache.display());
+    assert!(make.contains(&ccache) && make.contains(&work), "{make}");
     assert!(
-        make.contains(&format!("--volume {0}:{0}", cache.display())),
+        make.contains(":ro ") && make.contains("--network=none"),
         "{make}"
     );
     assert!(make.contains("KBUILD_BUILD_USER=kverdict"), "{make}");

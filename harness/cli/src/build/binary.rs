@@ -190,6 +190,7 @@ impl Taker<'_> {
             release,
             source: identity,
             compiler: None,
+            enclosure: String::new(),
             patches: Vec::new(),
             config_notes: Vec::new(),
             objects: 0,

@@ -11,6 +11,7 @@ use kverdict_core::catalogue::toolchain::Chroot;
 
 use super::apt::Apt;
 use super::cache::Cache;
+use super::enclosure::{self, BUBBLEWRAP};
 use super::inventory::Kind;
 use super::tools::{is_on_path, missing_text, tools_named};
 use crate::process::{Ending, Job, describe, tail_of};
@@ -29,12 +30,10 @@ const LEFT_OUT: [&str; 4] = [
 const MAKES: &str = "mmdebstrap";
 /// What that needs when it is not run by root.
 const MAPS_USERS: &str = "newuidmap";
-/// What runs commands in them.
-const ENTERS: &str = "bwrap";
 
 /// Why no folder of that kind can be had here; none when it is there or can be made.
 pub fn obstacle(chroot: &Chroot, cache: &Cache) -> Option<String> {
-    let mut needed = vec![ENTERS];
+    let mut needed = vec![BUBBLEWRAP];
     if !folder(chroot, cache).is_dir() {
         needed.push(MAKES);
         needed.extend((!rustix::process::geteuid().is_root()).then_some(MAPS_USERS));
@@ -43,7 +42,10 @@ pub fn obstacle(chroot: &Chroot, cache: &Cache) -> Option<String> {
         .into_iter()
         .filter(|name| !is_on_path(name))
         .collect();
-    (!missing.is_empty()).then(|| missing_text(&tools_named(&missing)))
+    match missing.is_empty() {
+        true => enclosure::obstacle(),
+        false => Some(missing_text(&tools_named(&missing))),
+    }
 }
 
 /// The folder, made when the cache does not have it. It has no root's files: neither making it nor

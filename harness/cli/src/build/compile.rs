@@ -12,6 +12,7 @@ use kverdict_core::catalogue::make_log::{first_errors, is_compile_line, says_dis
 
 use super::cache::{Cache, full_disk_text, write_whole};
 use super::ccache;
+use super::enclosure::Shared;
 use super::toolchain::Toolchain;
 use super::workplace::WorkPlace;
 use crate::process::{Ending, Job, describe, tail_of};
@@ -101,8 +102,15 @@ impl Make<'_> {
     }
 
     /// Variables that a step sets come before.
-    fn enclosed(&self, job: Job) -> Job {
-        self.toolchain.enclosure.around(job, self.cache.root())
+    fn enclosed(&self, job: Job) -> Result<Job> {
+        let ccache = self.cache.ccache();
+        std::fs::create_dir_all(&ccache)
+            .with_context(|| format!("cannot create {}", ccache.display()))?;
+        let shared = Shared {
+            read: vec![self.place.root().to_owned()],
+            write: vec![self.place.out(), ccache],
+        };
+        Ok(self.toolchain.enclosure.around(job, &shared))
     }
 
     /// Makes the `.config` from nothing but the wishes.
@@ -115,7 +123,7 @@ impl Make<'_> {
         let job = self
             .job("allnoconfig", CONFIG_LIMIT)
             .env("KCONFIG_ALLCONFIG", self.place.wishes());
-        let ending = self.enclosed(job).run()?;
+        let ending = self.enclosed(job)?.run()?;
         drop(task);
         self.judge(ending, CONFIG_LIMIT)
     }
@@ -125,7 +133,7 @@ impl Make<'_> {
     /// # Errors
     /// [`CompileError`] when it fails; [`crate::process::Interrupted`].
     pub fn compile(&self, name: &str, usual_objects: u64, progress: &Progress) -> Result<()> {
-        let job = self.enclosed(self.job("bzImage", BUILD_LIMIT));
+        let job = self.enclosed(self.job("bzImage", BUILD_LIMIT))?;
         // A second build in a place compiles few files, and nobody can say how many.
         let length = match self.place.objects() {
             Some(_) => 0,

@@ -1,7 +1,5 @@
 //! Which compiler and linker build a kernel, and what make is told about them.
 
-use std::path::Path;
-
 use anyhow::{Result, anyhow};
 use kverdict_core::catalogue::ToolchainSpec;
 use serde::{Deserialize, Serialize};
@@ -36,15 +34,10 @@ impl Compiler {
     ///
     /// # Errors
     /// When it or the linker is missing.
-    pub fn find(
-        spec: &ToolchainSpec,
-        prefix: Option<&str>,
-        enclosure: &Enclosure,
-        shared: &Path,
-    ) -> Result<Self> {
+    pub fn find(spec: &ToolchainSpec, prefix: Option<&str>, enclosure: &Enclosure) -> Result<Self> {
         let named = |tool: &str| format!("{}{tool}", prefix.unwrap_or_default());
         let version_of = |program: &str| {
-            enclosure.version_line(program, shared).ok_or_else(|| {
+            enclosure.version_line(program).ok_or_else(|| {
                 anyhow!(
                     "`{program} --version` does not run in the toolchain `{}` ({})",
                     spec.name,
@@ -60,7 +53,7 @@ impl Compiler {
             toolchain: spec.name.clone(),
             place: spec.location(),
             prefix: prefix.map(str::to_owned),
-            ccache: enclosure.version_line("ccache", shared).is_some(),
+            ccache: enclosure.version_line("ccache").is_some(),
         })
     }
 

@@ -16,7 +16,7 @@ mod debian;
 pub mod difference;
 mod download;
 mod dsc;
-mod enclosure;
+pub mod enclosure;
 pub mod failure;
 mod file;
 pub mod git;
@@ -303,6 +303,7 @@ impl<'a> Builder<'a> {
             release: release(&place.out())?,
             source: resolved.source.identity.clone(),
             compiler: Some(resolved.toolchain.compiler.clone()),
+            enclosure: resolved.toolchain.enclosure.description(),
             patches,
             config_notes: notes,
             objects: objects.all,

@@ -46,6 +46,10 @@ pub struct BuildRecord {
     pub source: SourceIdentity,
     /// The compiler and linker; none: somebody else built it.
     pub compiler: Option<Compiler>,
+    /// What kept the source's make from this machine, or why nothing did; empty: nothing was made, or an
+    /// older kverdict did.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub enclosure: String,
     /// The patches, in the order in which they were run.
     pub patches: Vec<AppliedPatch>,
     /// Optional config wishes that did not hold.

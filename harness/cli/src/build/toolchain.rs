@@ -94,7 +94,7 @@ fn engine() -> Option<&'static str> {
 
 fn get_ready(found: &FoundToolchain, cache: &Cache, progress: &Progress) -> Result<Toolchain> {
     let (enclosure, prefix) = match &found.spec.place {
-        Place::Host => (Enclosure::None, None),
+        Place::Host => (Enclosure::host(None), None),
         Place::Chroot(chroot) => (
             Enclosure::Chroot(chroot::obtain(chroot, cache, progress)?),
             None,
@@ -107,11 +107,12 @@ fn get_ready(found: &FoundToolchain, cache: &Cache, progress: &Progress) -> Resu
             None,
         ),
         Place::Prefix(prefix) => {
-            let tools = prefix_folder(prefix, found, cache, progress)?.join(&prefix.tools);
-            (Enclosure::None, Some(tools.display().to_string()))
+            let folder = prefix_folder(prefix, found, cache, progress)?;
+            let tools = folder.join(&prefix.tools).display().to_string();
+            (Enclosure::host(Some(folder)), Some(tools))
         }
     };
-    let compiler = Compiler::find(&found.spec, prefix.as_deref(), &enclosure, cache.root())?;
+    let compiler = Compiler::find(&found.spec, prefix.as_deref(), &enclosure)?;
     Ok(Toolchain {
         enclosure,
         compiler,

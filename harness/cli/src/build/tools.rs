@@ -124,7 +124,7 @@ pub const TOOLS: &[Tool] = &[
     program(
         "bwrap",
         "bubblewrap",
-        "compiles in such a folder",
+        "encloses builds, and compiles in such a folder",
         Need::Sometimes,
     ),
     program(

@@ -98,6 +98,11 @@ impl WorkPlace {
         [self.lock.file(), self.hold.file()]
     }
 
+    /// All of it.
+    pub fn root(&self) -> &Path {
+        &self.dir
+    }
+
     /// The source as make sees it.
     pub fn tree(&self) -> PathBuf {
         self.dir.join("tree")

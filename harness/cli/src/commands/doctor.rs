@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::boot_path::BootPath;
 use crate::build::cache::Cache;
+use crate::build::enclosure;
 use crate::build::tools::{Need, Tool};
 use crate::manifest::Host;
 use crate::progress::Progress;
@@ -64,6 +65,7 @@ pub fn run(args: &DoctorArgs) -> Result<ExitCode> {
         .iter()
         .map(|known| tool(known))
         .collect();
+    findings.push(enclosure());
     findings.push(accelerator(&cache)?);
     findings.push(disk(&cache)?);
     findings.push(memory());
@@ -97,6 +99,28 @@ fn tool(tool: &Tool) -> Finding {
             "not there".to_owned()
         },
         advice: (!here).then(|| format!("{}; Debian package {}", tool.why, tool.package)),
+    }
+}
+
+/// Whether builds can reach more than they need.
+fn enclosure() -> Finding {
+    let (fit, found, advice) = match enclosure::obstacle() {
+        None => (
+            Fitness::Good,
+            "builds have no network, no home, and nothing to write but objects".to_owned(),
+            None,
+        ),
+        Some(why) => (
+            Fitness::Limited,
+            format!("builds are not enclosed: {why}"),
+            Some("a source tree's make can do what you can: build only sources that you trust"),
+        ),
+    };
+    Finding {
+        what: "enclosure".to_owned(),
+        fit,
+        found,
+        advice: advice.map(str::to_owned),
     }
 }
 
