@@ -1,6 +1,7 @@
-//! Developer tasks: `cargo xtask test`, `cargo xtask tidy`, `cargo xtask bench`, `cargo xtask dist`.
+//! Developer tasks: `cargo xtask test`, `cargo xtask tidy`, `cargo xtask bench`, `cargo xtask dist`, `cargo xtask fuzz`.
 
 mod dist;
+mod fuzz;
 mod metadata;
 mod minimal_rust;
 mod notices;
@@ -33,6 +34,15 @@ enum Task {
     Bench,
     /// A release: the static program, manual pages, completions, and a Debian package (needs cargo-deb)
     Dist,
+    /// Feed made-up input to what reads other people's files (needs a nightly toolchain and cargo-fuzz)
+    Fuzz {
+        /// A target of fuzz/fuzz_targets
+        #[arg(default_value = "all")]
+        target: String,
+        /// Minutes for each
+        #[arg(long, default_value_t = 5)]
+        minutes: u32,
+    },
 }
 
 fn main() -> Result<()> {
@@ -45,6 +55,7 @@ fn main() -> Result<()> {
             quick,
         } => test(&sh, install_deps, quick),
         Task::Tidy => tidy(&sh),
+        Task::Fuzz { target, minutes } => fuzz::run(&sh, &target, minutes),
         Task::Bench => Ok(cmd!(sh, "cargo bench --workspace").run()?),
         Task::Dist => dist::build(&sh),
     }

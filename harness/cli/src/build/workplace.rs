@@ -114,9 +114,9 @@ impl WorkPlace {
         self.tree().join("kverdict-out")
     }
 
-    /// Where ccache says what it did.
+    /// Where ccache says what it did: where a build may write.
     pub fn ccache_log(&self) -> PathBuf {
-        self.dir.join("ccache.log")
+        self.out().join("ccache.log")
     }
 
     /// What ccache said since [`Self::forget_ccache_log`]; none: nothing.

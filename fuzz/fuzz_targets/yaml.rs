@@ -1,0 +1,48 @@
+//! Files of other people: each is read, or refused with where the mistake is.
+#![no_main]
+
+use kverdict_core::campaign::Campaign;
+use kverdict_core::catalogue::{self, KernelSpec, PatchSpec, ToolchainSpec};
+use kverdict_core::night::{config::NightSpec, known::KnownIssues};
+use kverdict_core::tune::spec::TuneSpec;
+use kverdict_core::yaml::Problems;
+use libfuzzer_sys::fuzz_target;
+
+const FILE: &str = "input.yaml";
+
+/// Files that are held against a schema: each mistake has its field, or its line.
+fn schema<T>(result: Result<T, Problems>) {
+    let Err(Problems { file, problems }) = result else {
+        return;
+    };
+    assert_eq!(file, FILE);
+    assert!(!problems.is_empty());
+    for problem in problems {
+        let has_place = !problem.field.is_empty() || problem.message.contains(" line ");
+        assert!(has_place, "no place: {problem}");
+    }
+}
+
+/// Files of the catalogue: what is wrong with a field names it, what is no YAML has its line.
+fn catalogue<T>(result: Result<T, catalogue::Problems>, is_yaml: bool) {
+    let Err(catalogue::Problems(problems)) = result else {
+        return;
+    };
+    assert!(!problems.is_empty());
+    for problem in problems {
+        assert_eq!(problem.file, FILE);
+        assert!(!problem.message.is_empty());
+        assert!(is_yaml || problem.line.is_some(), "no place: {problem}");
+    }
+}
+
+fuzz_target!(|text: &str| {
+    schema(Campaign::parse(FILE, text));
+    schema(NightSpec::parse(FILE, text));
+    schema(TuneSpec::parse(FILE, text));
+    schema(KnownIssues::parse(FILE, text));
+    let is_yaml = serde_yaml::from_str::<serde_yaml::Value>(text).is_ok();
+    catalogue(KernelSpec::parse(FILE, text), is_yaml);
+    catalogue(PatchSpec::parse(FILE, "folder", text), is_yaml);
+    catalogue(ToolchainSpec::parse(FILE, text), is_yaml);
+});
