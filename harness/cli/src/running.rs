@@ -25,7 +25,7 @@ pub struct RunningGuest {
     /// What that amounts to.
     pub scanner: Scanner,
     /// What came over ttyS1, as far as it was read.
-    agent_port: Tail,
+    pub agent_port: Tail,
     /// What that amounts to.
     pub agent: AgentChannel,
     /// What its vCPUs do.

@@ -74,7 +74,8 @@ pub fn plan(entries: &[Entry], aim: Aim) -> Plan {
         let too_much = aim.at_most.is_some_and(|bytes| plan.left > bytes);
         let last_names = entry.shared.iter().filter(|(file, _)| names[file] == 1);
         let frees = entry.own_bytes + last_names.map(|(_, bytes)| bytes).sum::<u64>();
-        if !too_old && !(too_much && frees > 0) {
+        let helps = too_much && frees > 0;
+        if !(too_old || helps) {
             continue;
         }
         for (file, _) in &entry.shared {

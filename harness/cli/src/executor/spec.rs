@@ -55,7 +55,11 @@ impl Spec {
     pub fn lay_out(guests: &Guests, campaign: &Campaign) -> Result<Self> {
         let run = &guests.run;
         for kernel in &guests.kernels {
-            copy(&kernel.boot.image, &run.image(&kernel.build), store::replace)?;
+            copy(
+                &kernel.boot.image,
+                &run.image(&kernel.build),
+                store::replace,
+            )?;
         }
         // Every machine has to run the same one, and it needs nothing but itself.
         let own = std::env::current_exe().context("cannot find this program's own file")?;
