@@ -206,7 +206,7 @@ fn what_a_killed_make_wrote_last_is_made_again() {
         .unwrap()
         .path();
     fs::write(work.join("make-is-running"), "").unwrap();
-    fs::write(work.join("out/kernel/a.o"), "half an object").unwrap();
+    fs::write(work.join("tree/kverdict-out/kernel/a.o"), "half an object").unwrap();
     let image = read(&built["bzimage"]);
     fs::remove_dir_all(built["dir"].as_str().unwrap()).unwrap();
     assert_eq!(read(&place.built(&[])["bzimage"]), image);

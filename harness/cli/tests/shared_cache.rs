@@ -63,8 +63,8 @@ fn a_killed_builder_blocks_nobody_and_what_its_compiler_still_writes_gets_into_n
     let built = second.built();
     assert_eq!(gated.compiled(), ["a", "a", "b"]);
 
-    let alone = Place::new().built(&[]);
-    assert_eq!(image(&built), image(&alone));
+    let alone = Place::new();
+    assert_eq!(image(&built), image(&alone.built(&[])));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Lines};
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{Child, ChildStderr};
 
 use serde_json::Value;
 
@@ -25,6 +25,8 @@ impl Gated {
         );
         place.write("tree/Makefile", &MAKEFILE.replace(compile, &gated));
         place.write("gate", "");
+        // Not enclosed: the gate lies outside, and a compiler outlives its make only then.
+        place.program("bin/bwrap", "#!/bin/sh\nexit 1\n");
         Self { place }
     }
 
@@ -53,13 +55,9 @@ pub struct Running {
 
 impl Running {
     pub fn start(place: &Place, arguments: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_kverdict"))
-            .args(["build", "tiny", "--json", "--jobs", "1"])
+        let mut child = place
+            .command(&["build", "tiny", "--json", "--jobs", "1"])
             .args(arguments)
-            .current_dir(place.root())
-            .env("KVERDICT_CACHE", place.path("cache"))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
