@@ -97,7 +97,7 @@ struct Other {
     prepare: fn(&Place, &Subject) -> Boot,
 }
 
-const OTHERS: [Other; 2] = [
+static OTHERS: [Other; 2] = [
     Other {
         name: "virtme-ng",
         needs: &[("vng", "`pip install virtme-ng` in a virtual environment")],

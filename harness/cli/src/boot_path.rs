@@ -29,7 +29,7 @@ const PCS: [&str; 2] = ["pc", "q35"];
 #[serde(rename_all = "kebab-case")]
 pub enum Entry {
     /// A bzImage, which unpacks itself.
-    BootSector,
+    Bzimage,
     /// An ELF file with a PVH entry.
     Pvh,
 }
@@ -50,7 +50,7 @@ impl BootPath {
     pub fn plain(bzimage: impl Into<PathBuf>) -> Self {
         Self {
             image: bzimage.into(),
-            entry: Entry::BootSector,
+            entry: Entry::Bzimage,
             firmware: None,
         }
     }
@@ -60,18 +60,29 @@ impl BootPath {
     /// # Errors
     /// When its files cannot be read.
     pub fn of(kernel: &BuiltKernel, guest: &Guest, qboot: Option<&Path>) -> Result<Self> {
-        let way = Self::plain(&kernel.bzimage);
         let elf = match guest.boot {
             Boot::Bzimage => None,
-            Boot::Shortest => kernel.elf.as_ref(),
+            Boot::Shortest => kernel.elf.as_deref(),
         };
-        let way = match elf {
-            Some(elf) if pvh::entry(&read(elf)?).is_some() => Self {
-                image: elf.clone(),
-                entry: Entry::Pvh,
-                ..way
-            },
-            Some(_) | None => way,
+        let unpacked = elf.map(|elf| Self::of_image(elf, guest, qboot));
+        match unpacked.transpose()? {
+            Some(way) if way.entry == Entry::Pvh => Ok(way),
+            Some(_) | None => Ok(Self::plain(&kernel.bzimage).by(guest, qboot)),
+        }
+    }
+
+    /// The same for an image that was chosen so before, wherever it is now.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn of_image(image: &Path, guest: &Guest, qboot: Option<&Path>) -> Result<Self> {
+        let entry = match pvh::entry(&read(image)?) {
+            Some(_) => Entry::Pvh,
+            None => Entry::Bzimage,
+        };
+        let way = Self {
+            entry,
+            ..Self::plain(image)
         };
         Ok(way.by(guest, qboot))
     }
@@ -81,26 +92,19 @@ impl BootPath {
     /// # Errors
     /// When it cannot be read, or QEMU cannot boot it.
     pub fn of_file(file: &Path, guest: &Guest, qboot: Option<&Path>) -> Result<Self> {
-        let bytes = read(file)?;
-        let way = Self::plain(file);
-        let way = if is_boot_image(&bytes) {
-            way
-        } else if pvh::entry(&bytes).is_some() {
-            Self {
-                entry: Entry::Pvh,
-                ..way
-            }
-        } else {
+        let way = Self::of_image(file, guest, qboot)?;
+        if way.entry == Entry::Bzimage && !is_boot_image(&read(file)?) {
             bail!(Usage(format!(
                 "{} cannot be booted: expected a bzImage (vmlinuz), or a vmlinux for x86-64 that was built \
                  with CONFIG_PVH",
                 file.display()
             )));
-        };
-        Ok(way.by(guest, qboot))
+        }
+        Ok(way)
     }
 
-    fn by(self, guest: &Guest, qboot: Option<&Path>) -> Self {
+    /// Past the machine's own firmware, where the guest allows that.
+    pub fn by(self, guest: &Guest, qboot: Option<&Path>) -> Self {
         let short = guest.boot == Boot::Shortest && PCS.contains(&guest.machine.as_str());
         Self {
             firmware: qboot.filter(|_| short).map(Path::to_owned),
@@ -112,7 +116,7 @@ impl BootPath {
 impl fmt::Display for BootPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.entry {
-            Entry::BootSector => "bzImage",
+            Entry::Bzimage => "bzImage",
             Entry::Pvh => "vmlinux by PVH",
         })?;
         f.write_str(match self.firmware {

@@ -14,7 +14,7 @@ use kverdict_core::record::TrialRecord;
 use serde_json::json;
 
 use crate::accel::{self, Choice};
-use crate::boot_path::{self, BootPath};
+use crate::boot_path::{self, BootPath, Entry};
 use crate::build::cache::Cache;
 use crate::build::{BuildRecord, BuildRequest, Builder, BuiltKernel};
 use crate::catalogue::Catalogue;
@@ -62,22 +62,30 @@ impl<'a> Session<'a> {
         check: &dyn Fn(&str, &str) -> Result<()>,
     ) -> Result<Self> {
         let (mut kernels, mut records) = (Vec::new(), Vec::new());
-        let qboot = boot_path::qboot();
+        let (mut shortest, qboot) = (Vec::new(), boot_path::qboot());
         for name in arms {
             let arm = campaign.arms.get(*name);
             let arm = arm.with_context(|| format!("the campaign has no arm `{name}`"))?;
             let kernel = build(means, name, arm, run)?;
             check(name, kernel.record.key.as_str())?;
-            let boot = BootPath::of(&kernel, &campaign.guest, qboot.as_deref())?;
-            means.progress.line(format!("arm {name} boots as {boot}"));
-            run.event("boot-path", json!({"arm": name, "path": boot}));
+            shortest.push(BootPath::of(&kernel, &campaign.guest, qboot.as_deref())?);
             kernels.push(Bootable {
                 arm: (*name).to_owned(),
                 build: kernel.record.key.as_str().to_owned(),
                 symbols: symbols(kernel.system_map.as_deref())?,
-                boot,
+                boot: BootPath::plain(&kernel.bzimage).by(&campaign.guest, qboot.as_deref()),
             });
             records.push(((*name).to_owned(), kernel.record));
+        }
+        // Arms have to differ in the fix alone: what one cannot do, none does.
+        if shortest.iter().all(|boot| boot.entry == Entry::Pvh) {
+            for (kernel, boot) in kernels.iter_mut().zip(shortest) {
+                kernel.boot = boot;
+            }
+        }
+        for Bootable { arm, boot, .. } in &kernels {
+            means.progress.line(format!("arm {arm} boots as {boot}"));
+            run.event("boot-path", json!({"arm": arm, "path": boot}));
         }
         let first = kernels.first().context("a session has arms")?;
         let acceleration = if campaign.holder.is_some() {

@@ -136,7 +136,7 @@ impl Spec {
                 arm: arm.to_owned(),
                 build: kernel.build.clone(),
                 // Firmware is this machine's own.
-                boot: BootPath::of_file(
+                boot: BootPath::of_image(
                     &run.image(&kernel.build),
                     &self.campaign.guest,
                     boot_path::qboot().as_deref(),
