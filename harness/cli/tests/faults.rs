@@ -94,7 +94,7 @@ fn recorded(bench: &Bench) -> Vec<(u64, String)> {
 /// the verdict is the one of an undisturbed run.
 #[test]
 fn kills_at_any_moment_lose_no_record_and_leave_no_process() {
-    let kills: u32 = std::env::var("KVERDICT_KILLS").map_or(30, |text| text.parse().unwrap());
+    let kills: u32 = std::env::var("KVERDICT_KILLS").map_or(12, |text| text.parse().unwrap());
     let seed = std::env::var("KVERDICT_SEED").map_or(1, |text| text.parse().unwrap());
     let undisturbed = Bench::without_end(4).verify(&["--jobs", "2"]).1;
     let (mut random, mut killed, mut runs) = (Random(seed), 0, 0);

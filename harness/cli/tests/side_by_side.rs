@@ -182,6 +182,48 @@ fn a_program_makes_trials_elsewhere_and_is_called_again_where_it_failed() {
     );
 }
 
+/// With a program in ssh's place that runs the command here, in another folder for each machine.
+#[test]
+fn the_example_for_ssh_makes_trials_on_several_machines() {
+    let bench = Bench::new();
+    bench.place.program(
+        "bin/ssh",
+        "#!/bin/sh\nmkdir -p \"$TEST/machines/$1\" && cd \"$TEST/machines/$1\" && shift && exec sh -c \"$*\"\n",
+    );
+    let program = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../contrib/elsewhere/by-ssh.sh"
+    );
+    let arguments = [
+        "verify",
+        "campaign.yaml",
+        "--json",
+        "--jobs",
+        "3",
+        "--executor",
+        program,
+    ];
+    let verify = bench.place.start_with(&arguments, &[("HOSTS", "one two")]);
+    let output = verify.wait_with_output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(125), "{errors}");
+    let report = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        counts(&report),
+        counts(&Bench::new().verify(&[]).1),
+        "{errors}"
+    );
+    assert_eq!(bench.begun().len(), 7, "each was made once\n{errors}");
+    for machine in ["one", "two"] {
+        let place = bench
+            .place
+            .path(&format!("machines/{machine}/.cache/kverdict-trials"));
+        assert!(place.is_dir(), "{machine} had nothing to do\n{errors}");
+    }
+    let names = fs::read_dir(bench.place.run_dir().join("trials")).unwrap();
+    assert_eq!(names.count(), 7, "and nothing else is left there");
+}
+
 #[test]
 fn a_program_that_never_leaves_a_record_ends_the_run_with_what_it_said() {
     let bench = Bench::new();
