@@ -12,7 +12,7 @@ use kverdict_core::night::report::{CellReport, NightReport};
 use kverdict_core::night::schedule::{self, Next, Why};
 use nights::{
     Nights, SPEC, healthy, host_fails, nothing_locks_up, vendor_has_two_defects,
-    vendor_is_always_soft, vendor_is_flaky, vendor_is_not_exposed, vendor_locks_up,
+    vendor_fails_twice_as_often, vendor_is_always_soft, vendor_is_flaky, vendor_is_not_exposed, vendor_locks_up,
     vendor_locks_up_once,
 };
 
@@ -85,8 +85,79 @@ fn one_failure_is_a_suspicion_that_gets_more_trials_and_no_regression() {
     assert!(!suspicions.is_empty(), "{order:?}");
     assert!(suspicions.iter().all(|(kernel, _)| kernel == "vendor"));
     let report = nights.run(vendor_locks_up_once);
+    change(&report, "vendor", Change::Suspicion);
+}
+
+#[test]
+fn a_suspicion_that_stays_is_no_clean_night_and_the_next_one_begins_with_it() {
+    let mut nights = Nights::new(SPEC);
+    for _ in 0..3 {
+        nights.run(healthy);
+    }
+    let report = nights.run(vendor_locks_up_once);
+    assert_eq!(report.conclusion, Conclusion::CouldNotTell, "{report}");
+    let said = "vendor/test/base/base: a suspicion is not resolved: target lockup: 1 time in ";
+    assert!(report.reasons[0].starts_with(said), "{report}");
+    assert_eq!(report.reasons.len(), 1, "it is said once: {report}");
+
+    let (_, order, _) = nights.trials(healthy);
+    let first: Vec<(&str, Why)> = order
+        .iter()
+        .take(4)
+        .map(|(kernel, why)| (kernel.as_str(), *why))
+        .collect();
+    let expected = [
+        ("unfixed", Why::Control),
+        ("vendor", Why::InDoubt),
+        ("vendor", Why::InDoubt),
+        ("fixed", Why::First),
+    ];
+    assert_eq!(first, expected);
+    // A night that told nothing resolves nothing.
+    nights.run(host_fails);
+    assert_eq!(nights.trials(healthy).1[1], ("vendor".into(), Why::InDoubt));
+    let report = nights.run(healthy);
+    change(&report, "vendor", Change::Unchanged);
     assert_eq!(report.conclusion, Conclusion::Clean, "{report}");
-    assert_ne!(cell(&report, "vendor").judged.change, Change::Regression);
+    assert_eq!(nights.trials(healthy).1[1], ("fixed".into(), Why::First));
+}
+
+#[test]
+fn a_suspicion_that_the_budget_left_open_is_no_clean_night() {
+    let mut nights = Nights::new(SPEC);
+    for _ in 0..3 {
+        nights.run(vendor_is_flaky);
+    }
+    // As often as flakes look in one night of ten, and all trials were made that may be.
+    let report = nights.run(vendor_fails_twice_as_often);
+    change(&report, "vendor", Change::Suspicion);
+    assert_eq!(report.conclusion, Conclusion::Clean, "{report}");
+    let said = |reason: &String| reason.starts_with("vendor/test/base/base: suspicion: ");
+    assert!(report.reasons.iter().any(said), "{report}");
+    // The same, and there was no time for them.
+    nights.past.values_mut().for_each(|past| past.truncate(3));
+    nights.spec.budget_minutes = 7.0;
+    let report = nights.run(vendor_fails_twice_as_often);
+    change(&report, "vendor", Change::Suspicion);
+    assert!(report.budget.cut_short);
+    assert_eq!(report.conclusion, Conclusion::CouldNotTell, "{report}");
+}
+
+#[test]
+fn what_fails_on_its_first_night_is_not_clean_unless_somebody_has_filed_it() {
+    let mut nights = Nights::new(SPEC);
+    nights.known = issue("2026-01-10");
+    let filed = nights.run(vendor_is_always_soft);
+    change(&filed, "vendor", Change::New);
+    assert_eq!(filed.conclusion, Conclusion::Clean, "{filed}");
+    nights.past.clear();
+    nights.known.clear();
+    let report = nights.run(vendor_is_always_soft);
+    assert_eq!(report.conclusion, Conclusion::CouldNotTell, "{report}");
+    assert!(
+        report.reasons[0].contains("it fails, and has no past to be held against: soft lockup"),
+        "{report}"
+    );
 }
 
 #[test]

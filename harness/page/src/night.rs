@@ -144,7 +144,7 @@ fn answer(report: &NightReport, changed: &[&CellReport]) -> Answer {
         Conclusion::CouldNotTell => (
             "Could not tell",
             Tone::Unsure,
-            "The night proves nothing: a control stayed silent, or nothing could be tested.",
+            "A control stayed silent, nothing could be tested, or something failed of which nobody can say whether that is chance.",
         ),
     };
     let count = |change| {

@@ -45,7 +45,8 @@ was killed is a smaller night: `kverdict report RUN` judges it, --resume goes on
 Exit status:
   0    clean: no regression, and the control locked up
   1    some cell fails more often than it used to, and nobody has filed that
-  125  could not tell: a control stayed silent, or nothing could be tested";
+  125  could not tell: a control stayed silent, nothing could be tested, or something failed for the first time and
+       there was no time to see whether that is chance: the next night begins with it";
 
 /// The night that is run when none is named.
 const DEFAULT: &str = "default";

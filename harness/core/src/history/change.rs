@@ -77,6 +77,14 @@ pub struct Judged {
     pub needed: f64,
 }
 
+impl Judged {
+    /// Whether the past has nothing at all of the failure that decided.
+    pub fn is_unheard_of(&self) -> bool {
+        let before = self.before.map_or(0.0, |rate| rate.per_minute);
+        self.failure.is_some() && before == 0.0
+    }
+}
+
 /// What is asked of the judgement of a night.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Demands {
@@ -107,6 +115,7 @@ pub struct Past {
     demands: Demands,
     nights: Vec<Tally>,
     since: Option<Since>,
+    in_doubt: bool,
 }
 
 /// A change of rate that the past begins with.
@@ -125,6 +134,7 @@ impl Past {
             demands: *demands,
             nights: Vec::new(),
             since: None,
+            in_doubt: false,
         };
         for night in nights {
             past.add(night);
@@ -143,6 +153,7 @@ impl Past {
         if !tally.tells() {
             return self.blind(tonight);
         }
+        let is_counted = tally.counted > 0;
         self.nights.push(tally);
         let found = shifts(
             &self.nights,
@@ -150,11 +161,19 @@ impl Past {
             self.demands.alpha / self.demands.cells.max(1) as f64,
         );
         let judged = self.verdict(&found);
+        if is_counted {
+            self.in_doubt = judged.change == Change::Suspicion;
+        }
         self.begin_with_change(&found);
         if self.nights.len() > HORIZON {
             self.nights.remove(0);
         }
         judged
+    }
+
+    /// Whether the last of its nights that counted ended with a suspicion.
+    pub fn is_in_doubt(&self) -> bool {
+        self.in_doubt
     }
 
     /// The nights since the last change, and what that was.
@@ -207,21 +226,12 @@ impl Past {
         }
         if let Some(failure) = suspicious(before, tonight) {
             reasons.insert(0, words::suspicion(before, tonight, failure));
-            let shift = found.iter().find(|shift| shift.failure == *failure);
-            return match shift {
-                Some(shift) => Judged {
-                    reasons,
-                    ..self.of_shift(
-                        Change::Suspicion,
-                        &Shift {
-                            nights: 1,
-                            ..shift.clone()
-                        },
-                        Vec::new(),
-                    )
-                },
-                None => plain(Change::Suspicion, reasons),
+            let asked = found.iter().find(|shift| shift.failure == *failure);
+            let shift = Shift {
+                nights: 1,
+                ..asked.cloned().unwrap_or_else(|| self.unasked(failure))
             };
+            return self.of_shift(Change::Suspicion, &shift, reasons);
         }
         if let Some(shift) = strongest(found, Some(Ordering::Less)) {
             return self.of_shift(Change::Recovery, shift, reasons);
@@ -260,6 +270,22 @@ impl Past {
         }
     }
 
+    /// Of a kind of failure that came too late for any evidence.
+    fn unasked(&self, failure: &Failure) -> Shift {
+        Shift {
+            failure: failure.clone(),
+            nights: 1,
+            order: None,
+            evidence: 1.0,
+            needed: self.least_needed(),
+        }
+    }
+
+    /// Evidence that is needed at the very least.
+    fn least_needed(&self) -> f64 {
+        self.demands.cells.max(1) as f64 / self.demands.alpha
+    }
+
     /// A judgement for which no kind of failure decided: rates are those of the target.
     fn about_target(&self, tonight: &[Tally]) -> Judged {
         let before = &self.nights[..self.nights.len() - tonight.len()];
@@ -276,7 +302,7 @@ impl Past {
             before: target(before),
             tonight: target(tonight),
             evidence: 1.0,
-            needed: self.demands.cells.max(1) as f64 / self.demands.alpha,
+            needed: self.least_needed(),
         }
     }
 

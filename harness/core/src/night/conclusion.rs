@@ -1,6 +1,7 @@
 //! From the cells of a night to its answer.
 
 use super::Conclusion;
+use super::filed::valid_issue;
 use super::judge::{Night, Standpoint};
 use super::report::{Budget, CellReport};
 use crate::compare::failure::Failure;
@@ -32,6 +33,7 @@ pub(super) fn conclude(
     let open: Vec<String> = standpoints.iter().filter_map(open_regression).collect();
     let mut doubts = silent_controls(cells);
     doubts.extend(unproven(night, standpoints));
+    doubts.extend(standpoints.iter().filter_map(|one| unresolved(night, one)));
     if subjects().all(|cell| !tells(cell)) {
         doubts.push("no trial of any kernel under test says anything about it".to_owned());
     }
@@ -100,44 +102,62 @@ fn unproven(night: &Night<'_>, standpoints: &[Standpoint<'_>]) -> Option<String>
     })
 }
 
+/// A failure of a kernel under test that nobody has filed, of which nobody can say whether it is chance.
+fn unresolved(night: &Night<'_>, one: &Standpoint<'_>) -> Option<String> {
+    let reasons = &one.open.reasons;
+    let (what, why) = match one.open.change {
+        Change::Suspicion if is_open(night, one) => {
+            ("a suspicion is not resolved", reasons.first().cloned())
+        }
+        // The first reason is that there is no past.
+        Change::New if has_open_failures(night, one) => (
+            "it fails, and has no past to be held against",
+            reasons.get(1..).map(|lines| lines.join("; ")),
+        ),
+        Change::New
+        | Change::Unchanged
+        | Change::Regression
+        | Change::Recovery
+        | Change::Suspicion
+        | Change::Flake
+        | Change::StillFailing
+        | Change::Infrastructure
+        | Change::NotExposed
+        | Change::NotRun => return None,
+    };
+    let is_subject = !one.cell.control;
+    is_subject.then(|| format!("{}: {what}: {}", one.cell.id, why.unwrap_or_default()))
+}
+
+fn has_open_failures(night: &Night<'_>, one: &Standpoint<'_>) -> bool {
+    let failures = one.failures();
+    let mut failures = failures.iter();
+    failures.any(|(failure, trials)| valid_issue(night, one.cell, failure, trials).is_none())
+}
+
+/// Whether a suspicion has to be looked into further. One of a failure that the past has as well, in a cell which
+/// got all the trials that it may have, is what flakes look like one night in ten.
+fn is_open(night: &Night<'_>, one: &Standpoint<'_>) -> bool {
+    one.open.is_unheard_of() || one.records.len() < night.spec.trials.max as usize
+}
+
 fn cells_of(count: usize) -> String {
     format!("{count} cell{}", if count == 1 { "" } else { "s" })
 }
 
-/// What a reader has to know besides the answer.
-pub(super) fn remarks(cells: &[CellReport], budget: &Budget) -> Vec<String> {
+/// What a reader has to know besides the answer and its reasons.
+pub(super) fn remarks(
+    night: &Night<'_>,
+    standpoints: &[Standpoint<'_>],
+    cells: &[CellReport],
+    budget: &Budget,
+) -> Vec<String> {
     let subjects = || cells.iter().filter(|cell| !cell.control);
-    let mut remarks = Vec::new();
-    for cell in subjects() {
-        let name = &cell.cell;
-        match cell.judged.change {
-            Change::Regression => {
-                if let Some(link) = filed(cell) {
-                    remarks.push(format!("{name}: a regression that is filed as {link}"));
-                }
-            }
-            Change::Recovery | Change::Suspicion | Change::StillFailing => {
-                remarks.push(format!(
-                    "{name}: {}: {}",
-                    cell.judged.change,
-                    first_reason(cell)
-                ));
-            }
-            Change::New if !cell.failures.is_empty() => {
-                let count: u32 = cell.failures.iter().map(|(_, count, _)| count).sum();
-                remarks.push(format!(
-                    "{name}: has no past to be held against, and {count} of {} trials failed",
-                    cell.trials.len()
-                ));
-            }
-            Change::New
-            | Change::Unchanged
-            | Change::Flake
-            | Change::Infrastructure
-            | Change::NotExposed
-            | Change::NotRun => {}
-        }
-    }
+    let told = standpoints.iter().zip(cells).filter(|(one, cell)| {
+        // A doubt is a reason already.
+        !cell.control && unresolved(night, one).is_none()
+    });
+    let mut remarks: Vec<String> = told.filter_map(|(_, cell)| remark(cell)).collect();
     let untestable = subjects().filter(|cell| cell.untestable.is_some()).count();
     if untestable > 0 {
         remarks.push(format!(
@@ -157,4 +177,27 @@ pub(super) fn remarks(cells: &[CellReport], budget: &Budget) -> Vec<String> {
         ));
     }
     remarks
+}
+
+/// What a cell's change is worth saying, if it is no reason of the night's answer.
+fn remark(cell: &CellReport) -> Option<String> {
+    let (name, change, why) = (&cell.cell, cell.judged.change, first_reason(cell));
+    match change {
+        Change::Regression => filed(cell)
+            .map(|link| format!("{name}: a regression that is filed as {link}")),
+        Change::Recovery | Change::Suspicion | Change::StillFailing => {
+            Some(format!("{name}: {change}: {why}"))
+        }
+        Change::Infrastructure | Change::NotExposed => Some(format!(
+            "{name}: {change}, which says nothing about its kernel: {why}"
+        )),
+        Change::New if !cell.failures.is_empty() => {
+            let count: u32 = cell.failures.iter().map(|(_, count, _)| count).sum();
+            Some(format!(
+                "{name}: {count} of {} trials failed, all in ways that are filed",
+                cell.trials.len()
+            ))
+        }
+        Change::New | Change::Unchanged | Change::Flake | Change::NotRun => None,
+    }
 }

@@ -14,7 +14,7 @@ use super::report::{Budget, CellReport, NightReport, SCHEMA_VERSION};
 use super::schedule::{self, Next};
 use crate::arming::Arming;
 use crate::compare::failure::{Failure, Told};
-use crate::history::change::{self, Change, Demands, Judged};
+use crate::history::change::{Change, Demands, Judged, Past};
 use crate::history::{CellNight, PastTrial};
 use crate::record::{Standing, TrialRecord};
 use crate::report::trial_line;
@@ -95,6 +95,8 @@ pub struct Standpoint<'a> {
     pub untestable: Option<String>,
     /// Whether its kernel is not the one of its last night.
     pub is_new_kernel: bool,
+    /// Whether its last night left a suspicion that nobody has filed.
+    pub was_in_doubt: bool,
 }
 
 impl Standpoint<'_> {
@@ -164,20 +166,24 @@ fn standpoint<'a>(
     };
     let past = night.past_of(cell);
     let untestable = untestable(night, cell, &tonight);
-    let judge = |past: &[CellNight], tonight: &CellNight| {
-        judge_cell(past, tonight, untestable.as_deref(), &night.demands())
+    let demands = night.demands();
+    let judge = |past: &Past, tonight: &CellNight| {
+        judge_cell(past, tonight, untestable.as_deref(), &demands)
     };
-    let judged = judge(past, &tonight);
-    let open = if night.known.is_empty() {
-        judged.clone()
+    let before = Past::of(past, &demands);
+    let judged = judge(&before, &tonight);
+    let (open, was_in_doubt) = if night.known.is_empty() {
+        (judged.clone(), before.is_in_doubt())
     } else {
         let strip = |of: &CellNight| without_filed(night, cell, of);
         let past: Vec<CellNight> = past.iter().map(strip).collect();
-        judge(&past, &strip(&tonight))
+        let before = Past::of(&past, &demands);
+        (judge(&before, &strip(&tonight)), before.is_in_doubt())
     };
     Standpoint {
         judged,
         open,
+        was_in_doubt,
         is_new_kernel: past.last().is_none_or(|last| last.kernel != tonight.kernel),
         cell,
         records,
@@ -193,13 +199,13 @@ fn name_of(kernel: &KnownKernel) -> String {
 }
 
 fn judge_cell(
-    past: &[CellNight],
+    past: &Past,
     tonight: &CellNight,
     untestable: Option<&str>,
     demands: &Demands,
 ) -> Judged {
     if !tonight.trials.is_empty() {
-        return change::judge(past, tonight, demands);
+        return past.judge(tonight);
     }
     Judged {
         change: Change::NotRun,
@@ -276,7 +282,7 @@ pub fn judge(
         .map(|standpoint| cell_report(night, standpoint))
         .collect();
     let (conclusion, mut reasons) = conclude(night, &standpoints, &cells);
-    reasons.extend(remarks(&cells, &budget));
+    reasons.extend(remarks(night, &standpoints, &cells, &budget));
     if is_host_in_trouble(trials) {
         reasons.push(
             "the last trials all failed for reasons outside of the kernels; look at the machine"
@@ -340,8 +346,11 @@ fn methods(night: &Night<'_>) -> Vec<String> {
         ),
         "the control has the bug: where it does not lock up, what survives beside it may have met nothing".to_owned(),
         format!(
-            "trials go to the control, once to each cell, then to new kernels, suspicions and flakes, then to the least exposed; {} to {} for each cell",
+            "trials go to the control, to suspicions of last night, once to each cell, then to new kernels, suspicions and flakes, then to the least exposed; {} to {} for each cell",
             spec.trials.min, spec.trials.max
         ),
     ]
+        "a suspicion is resolved by trials; where the past has no such failure, or there was no time for all of them, the night \
+         is not clean, and the next one begins with it"
+            .to_owned(),
 }

@@ -46,7 +46,8 @@ pub enum Conclusion {
     Regression,
     /// No cell is known to fail more often, and the control showed that it would have been seen.
     Clean,
-    /// The night proves nothing: a control stayed silent, or nothing could be tested.
+    /// A control stayed silent, nothing could be tested, or something failed of which nobody can say whether that
+    /// is chance.
     CouldNotTell,
 }
 

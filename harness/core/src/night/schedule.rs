@@ -35,6 +35,8 @@ pub enum Next {
 pub enum Why {
     /// A control that was not tried yet.
     Control,
+    /// Its last night left a suspicion.
+    InDoubt,
     /// A cell that was not tried yet.
     First,
     /// A control that has not locked up yet: until it does, nothing that survives counts.
@@ -55,6 +57,7 @@ impl std::fmt::Display for Why {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Control => "the control comes first",
+            Self::InDoubt => "a suspicion of last night",
             Self::First => "its first trial",
             Self::SilentControl => "the control has not locked up yet",
             Self::NewKernel => "a new kernel",
@@ -116,6 +119,9 @@ fn why(night: &Night<'_>, one: &Standpoint<'_>) -> Option<Why> {
             (_, true) => Some(Why::SilentControl),
             (_, false) => few.then_some(Why::Few),
         };
+    }
+    if few && one.was_in_doubt {
+        return Some(Why::InDoubt);
     }
     if count == 0 {
         return Some(Why::First);
