@@ -46,11 +46,16 @@ impl Results {
 
     /// A night of that day of January whose kernel `fixed` does this; gives its name.
     fn night(&self, day: u32, kernel: &str, endings: &[Ending]) -> String {
+        self.night_under("load-1", day, kernel, endings)
+    }
+
+    /// The same, under a load of that digest.
+    fn night_under(&self, load: &str, day: u32, kernel: &str, endings: &[Ending]) -> String {
         let name = format!("202601{day:02}T020000Z-night-default-1");
         let cell = |name: &str, control: bool| {
             json!({
                 "id": {"kernel": name, "load": "base", "topology": "base", "detectors": "base"},
-                "control": control, "arm": name,
+                "control": control, "arm": name, "conditions": load,
                 "campaign": {"name": "base", "policy": {"min_exposure": {"swaps_per_minute": 6.0}}},
             })
         };
@@ -173,6 +178,55 @@ fn nights_are_held_against_those_before_them() {
     assert!(!history.to_string().contains(CONTROL));
     let error = results.says(129, &["history", "--cell", "nobody/*"]);
     assert!(error.contains("`nobody/*`"), "{error}");
+}
+
+#[test]
+fn another_load_under_the_same_name_is_no_change_of_the_kernel() {
+    let results = Results::ten_nights();
+    let heavier = results.night_under("load-2", 11, "k1", &[LocksUp; 4]);
+    let same = results.night_under("load-2", 12, "k1", &[LocksUp; 4]);
+    results.rebuild();
+    let history = results.json(&["history"]);
+    let first = &cell(&history, &heavier, FIXED)["judged"];
+    assert_eq!(first["change"], "new", "{first:#}");
+    assert_eq!(first["begins_anew"], true);
+    let second = &cell(&history, &same, FIXED)["judged"];
+    assert_eq!(second["change"], "still-failing", "{second:#}");
+    assert_eq!(second["begins_anew"], false);
+    let text = results.says(0, &["history", "--limit", "2"]);
+    assert!(
+        text.contains("the load changed on 2026-01-11, and with that its history began anew"),
+        "{text}"
+    );
+    let text = results.says(125, &["diff", "20260110", "20260111"]);
+    assert!(
+        text.contains("the load is not the same, so that rates say nothing about the kernel"),
+        "{text}"
+    );
+    let text = results.says(0, &["flakes"]);
+    assert!(text.contains("nothing fails sometimes"), "{text}");
+    // Nights of which nobody knows the load are held against each other, and not against those.
+    let unknown = Results::new();
+    for day in 1..=9 {
+        unknown.night_under("", day, "k1", &[Passes; 3]);
+    }
+    let bad = unknown.night_under("", 10, "k2", &[LocksUp; 4]);
+    let known = unknown.night_under("load-1", 11, "k1", &[Passes; 3]);
+    unknown.rebuild();
+    let history = unknown.json(&["history"]);
+    assert_eq!(
+        cell(&history, &bad, FIXED)["judged"]["change"],
+        "regression"
+    );
+    let known = &cell(&history, &known, FIXED)["judged"];
+    assert_eq!(known["change"], "new");
+    assert!(
+        known["reasons"][0]
+            .as_str()
+            .unwrap()
+            .contains("nobody knows which load they had"),
+        "{known:#}"
+    );
 }
 
 #[test]
@@ -301,7 +355,7 @@ fn what_is_missing_or_damaged_is_said_with_its_cure() {
     drop(connection);
     let error = results.says(129, &["history"]);
     assert!(
-        error.contains("has schema 99, this kverdict reads 1"),
+        error.contains("has schema 99, this kverdict reads 2"),
         "{error}"
     );
     results.rebuild();

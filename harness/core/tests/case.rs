@@ -157,6 +157,7 @@ fn cell(kernel: &str, change: Change, standings: &[Standing]) -> CellReport {
             tonight: None,
             evidence: 1.0,
             needed: 100.0,
+            begins_anew: false,
         },
         trials: (1..).zip(standings).map(line).collect(),
         exposed_minutes: standings.len() as f64,

@@ -26,6 +26,7 @@ fn night(number: usize, trials: Vec<PastTrial>) -> CellNight {
         run: format!("night-{number}"),
         started: format!("2026-01-{:02}T02:00:00Z", number + 1),
         kernel: "6.12.1 abc".to_owned(),
+        conditions: "c1".to_owned(),
         trials,
     }
 }
@@ -369,6 +370,45 @@ fn without_a_past_nothing_is_claimed() {
     assert!(judged.reasons[1].contains("target lockup: 15 times"));
     let blind = night(0, vec![host_trouble(); 3]);
     assert_eq!(judge(&[blind], &tonight, &DEMANDS).change, Change::New);
+}
+
+#[test]
+fn nights_under_another_load_are_no_past() {
+    let mut past = Past::of(&[], &DEMANDS);
+    for number in 0..10 {
+        past.add(&night(number, vec![passed(); 3]));
+    }
+    let under = |conditions: &str, number, trials| CellNight {
+        conditions: conditions.to_owned(),
+        ..night(number, trials)
+    };
+    // The same trials under the load as it was are a regression.
+    let broken = || vec![lockup(0.1); 15];
+    let judged = past.judge(&night(10, broken()));
+    assert_eq!(
+        (judged.change, judged.begins_anew),
+        (Change::Regression, false)
+    );
+    let judged = past.add(&under("c2", 10, broken()));
+    assert_eq!((judged.change, judged.begins_anew), (Change::New, true));
+    assert!(
+        judged.reasons[0].contains("the load changed on 2026-01-11"),
+        "{judged:?}"
+    );
+    // Trouble of the host under a third one forgets nothing.
+    assert!(!past.add(&under("c3", 11, vec![host_trouble()])).begins_anew);
+    let judged = past.add(&under("c2", 12, broken()));
+    assert_eq!(
+        (judged.change, judged.begins_anew),
+        (Change::StillFailing, false)
+    );
+    let idle = past_trial(Told::NotExposed, Standing::NotExposed, "");
+    let judged = past.add(&under("c3", 13, vec![idle]));
+    assert_eq!(
+        (judged.change, judged.begins_anew),
+        (Change::NotExposed, true)
+    );
+    assert!(judged.reasons[1].contains("the load changed"), "{judged:?}");
 }
 
 #[test]

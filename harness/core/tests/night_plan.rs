@@ -5,6 +5,7 @@ mod made_up;
 use std::collections::BTreeMap;
 
 use kverdict_core::campaign::Campaign;
+use kverdict_core::holder::HolderSpec;
 use kverdict_core::night::config::NightSpec;
 use kverdict_core::night::plan::{self, Cell, Environment};
 use kverdict_core::yaml::Problems;
@@ -71,7 +72,7 @@ fn every_kernel_is_tested_in_every_environment_that_is_not_left_out() {
     let spec = spec(SPEC);
     let environments = environments(SPEC).unwrap();
     assert_eq!(environments.len(), 3 * 2 * 2);
-    let cells = plan::cells(&spec, &environments);
+    let cells = plan::cells(&spec, &environments, |_| None);
     // 3 of 12 environments are left out for all kernels, and of the rest 3 of the vendor's.
     assert_eq!(cells.len(), 4 * 9 - 3);
     let ids: Vec<String> = cells.iter().map(|cell| cell.id.to_string()).collect();
@@ -91,7 +92,7 @@ fn every_kernel_is_tested_in_every_environment_that_is_not_left_out() {
 #[test]
 fn a_cell_is_the_campaign_with_what_is_otherwise() {
     let spec = spec(SPEC);
-    let cells = plan::cells(&spec, &environments(SPEC).unwrap());
+    let cells = plan::cells(&spec, &environments(SPEC).unwrap(), |_| None);
     let cell = |id: &str| -> &Cell {
         let mut cells = cells.iter();
         cells.find(|cell| cell.id.to_string() == id).unwrap()
@@ -134,7 +135,7 @@ fn a_cell_is_the_campaign_with_what_is_otherwise() {
 #[test]
 fn what_is_not_named_is_the_campaigns() {
     let text = "schema: 1\nname: t\ncampaign: test\nkernels:\n  bad: {kernel: k, control: true}\n  good: {kernel: k}\nbudget_minutes: 60\n";
-    let cells = plan::cells(&spec(text), &environments(text).unwrap());
+    let cells = plan::cells(&spec(text), &environments(text).unwrap(), |_| None);
     let ids: Vec<String> = cells.iter().map(|cell| cell.id.to_string()).collect();
     assert_eq!(ids, ["bad/test/base/base", "good/test/base/base"]);
     assert_eq!(cells[1].arm, "good");
@@ -249,4 +250,58 @@ fn a_load_of_another_lockup_is_refused() {
             .contains("loads.natural.campaign: is about another lockup"),
         "{error}"
     );
+}
+
+#[test]
+fn what_trials_run_under_has_a_digest_that_settings_change_and_limits_do_not() {
+    let digest = |text: &str, change: &dyn Fn(&mut Campaign), amplifier: &str| {
+        let mut campaigns = campaigns();
+        change(campaigns.get_mut("test").unwrap());
+        let spec = spec(text);
+        let mut environments = plan::environments("t.yaml", &spec, &campaigns).unwrap();
+        for environment in &mut environments {
+            let mut arm = made_up::campaign().arms.into_values().next().unwrap();
+            arm.apply = vec!["delays".into(), "other".into()];
+            environment.campaign.arms = [("fixed".to_owned(), arm)].into();
+        }
+        let cells = plan::cells(&spec, &environments, |patch| {
+            (patch == "delays").then(|| amplifier.to_owned())
+        });
+        let cell = cells.into_iter().find(|cell| cell.id.kernel == "fixed");
+        cell.unwrap().conditions
+    };
+    let same = digest(SPEC, &|_| (), "a1");
+    assert!(!same.is_empty());
+    let limits = |campaign: &mut Campaign| {
+        campaign.about = "other words".into();
+        campaign.policy.alpha = 0.1;
+        campaign.policy.max_trials_per_arm = 7;
+        campaign.policy.silence_seconds = 99;
+    };
+    assert_eq!(digest(SPEC, &limits, "a1"), same);
+    assert_eq!(
+        digest(
+            &SPEC.replace("budget_minutes: 60", "budget_minutes: 90"),
+            &|_| (),
+            "a1"
+        ),
+        same
+    );
+    assert_ne!(digest(SPEC, &|_| (), "a2"), same, "another amplifier");
+    let changes: [&dyn Fn(&mut Campaign); 6] = [
+        &|campaign| campaign.load.roamers.count += 1,
+        &|campaign| campaign.guest.cmdline.push("nowatchdog".into()),
+        &|campaign| campaign.tuning.sched_features.push("NO_TTWU_QUEUE".into()),
+        &|campaign| campaign.holder = Some(HolderSpec::default()),
+        &|campaign| campaign.policy.load_seconds += 1,
+        &|campaign| campaign.policy.min_exposure.swaps_per_minute += 1.0,
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        assert_ne!(digest(SPEC, change, "a1"), same, "change {number}");
+    }
+    let text = SPEC.replace(
+        "cpus: 4, memory_mib: 512}, {",
+        "cpus: 3, memory_mib: 512}, {",
+    );
+    assert_ne!(digest(&text, &|_| (), "a1"), same, "another topology");
 }

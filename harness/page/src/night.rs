@@ -198,7 +198,7 @@ fn is_news(cell: &CellReport) -> bool {
         Change::Regression | Change::Recovery | Change::Suspicion => true,
         Change::Flake => !cell.control,
         Change::Infrastructure | Change::NotExposed | Change::NotRun => true,
-        Change::New => !cell.control && !cell.failures.is_empty(),
+        Change::New => !cell.control && (!cell.failures.is_empty() || cell.judged.begins_anew),
         Change::Unchanged | Change::StillFailing => cell.untestable.is_some(),
     }
 }

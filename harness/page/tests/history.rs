@@ -16,6 +16,7 @@ fn night(run: usize, trials: usize, failed: usize) -> CellNight {
         run: format!("2026-{run:04}-night"),
         started: format!("2026-{:02}-{:02}T01:00:00Z", 1 + run / 28, 1 + run % 28),
         kernel: "6.12.117 a1b2c3".to_owned(),
+        conditions: "c1".to_owned(),
         trials: (0..trials)
             .map(|number| PastTrial {
                 id: format!("{number:04}"),

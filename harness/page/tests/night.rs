@@ -41,6 +41,7 @@ fn night(run: &Recorded) -> NightReport {
                 tonight: statistics::rate(3, 0.65),
                 evidence: 412.3,
                 needed: 200.0,
+                begins_anew: false,
             },
             failures: match arm {
                 "unfixed" => vec![(

@@ -141,7 +141,8 @@ fn collect(
 fn line(cell: &str, night: &CellNight, judged: Option<Judged>) -> CellLine {
     let failed = night.trials.iter().filter(|one| one.failure().is_some());
     let failed = failed.count();
-    let exposed_minutes: f64 = night.trials.iter().map(|one| one.minutes()).sum();
+    let trials = night.trials.iter();
+    let exposed_minutes = trials.fold(0.0, |sum, one| sum + one.minutes());
     CellLine {
         cell: cell.to_owned(),
         kernel: night.kernel.clone(),
@@ -196,7 +197,7 @@ impl CellLine {
             self.exposed_minutes,
             change.map_or("-".to_owned(), |change| change.to_string())
         )?;
-        let told = self.judged.iter().filter(|judged| is_news(judged.change));
+        let told = self.judged.iter().filter(|judged| is_news(judged));
         for reason in told.flat_map(|judged| &judged.reasons) {
             writeln!(f, "      {reason}")?;
         }
@@ -205,15 +206,14 @@ impl CellLine {
 }
 
 /// Whether somebody will ask why.
-fn is_news(change: Change) -> bool {
-    match change {
+fn is_news(judged: &Judged) -> bool {
+    match judged.change {
         Change::Regression
         | Change::Recovery
         | Change::Suspicion
         | Change::Infrastructure
         | Change::NotExposed => true,
-        Change::New | Change::Unchanged | Change::Flake | Change::StillFailing | Change::NotRun => {
-            false
-        }
+        Change::New => judged.begins_anew,
+        Change::Unchanged | Change::Flake | Change::StillFailing | Change::NotRun => false,
     }
 }

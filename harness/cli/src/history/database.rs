@@ -263,9 +263,11 @@ impl Database {
         let failures = self.failures()?;
         // One run after the other, as the trials lie there: sorting them by cell would take longer than reading.
         let sql = format!(
-            "SELECT run.series, cell.name, run.name, run.started, kernel.name, {TRIAL} FROM run \
+            "SELECT run.series, cell.name, run.name, run.started, kernel.name, {TRIAL}, \
+             ifnull(conditions.name, '') FROM run \
              JOIN trial ON trial.run = run.id JOIN cell ON cell.id = trial.cell \
-             JOIN kernel ON kernel.id = trial.kernel WHERE {wanted} \
+             JOIN kernel ON kernel.id = trial.kernel \
+             LEFT JOIN conditions ON conditions.id = trial.conditions WHERE {wanted} \
              ORDER BY run.started, run.name, trial.run, trial.position, trial.id"
         );
         let mut found: BTreeMap<(String, String), Vec<CellNight>> = BTreeMap::new();
@@ -283,6 +285,7 @@ impl Database {
                         run: run.to_owned(),
                         started: row.get(3)?,
                         kernel: row.get(4)?,
+                        conditions: row.get(12)?,
                         trials: vec![trial],
                     }),
                 }
@@ -374,6 +377,7 @@ mod tests {
             run: run.to_owned(),
             started: started.clone(),
             kernel: "6.12 k".to_owned(),
+            conditions: "c1".to_owned(),
             trials: trials.to_vec(),
         };
         Recorded {
@@ -456,6 +460,33 @@ mod tests {
             ..Selection::default()
         };
         assert!(database.nights(&other).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_history_of_an_older_kverdict_is_read_and_goes_on() {
+        let results = tempfile::tempdir().unwrap();
+        let path = layout::history(results.path());
+        let mut connection = Connection::open(&path).unwrap();
+        MIGRATIONS.to_version(&mut connection, 1).unwrap();
+        connection
+            .execute_batch(
+                "INSERT INTO run VALUES (1, 'old', 'night', 'default', '2026-01-01T02:00:00Z', 0.01, 14, 1);
+                 INSERT INTO cell VALUES (1, 'a/b/c/d');
+                 INSERT INTO kernel VALUES (1, '6.12 k');
+                 INSERT INTO trial VALUES (1, 1, '0001-a', 1, 1, 'survived', 'counted', 1.5, 1, NULL, '');",
+            )
+            .unwrap();
+        drop(connection);
+        let mut database = Database::open(results.path()).unwrap();
+        let new = recorded("new", 2, &trials());
+        database.feed(&new).unwrap();
+        let series = database.nights(&Selection::default()).unwrap();
+        let [old, other] = &series[0].nights[..] else {
+            panic!("{series:?}");
+        };
+        assert_eq!((old.run.as_str(), old.trials.len()), ("old", 1));
+        assert_eq!(old.conditions, "", "nobody knows");
+        assert_eq!(*other, new.cells["a/b/c/d"]);
     }
 
     #[test]

@@ -159,6 +159,8 @@ struct CellHead {
     id: CellId,
     #[serde(default)]
     control: bool,
+    #[serde(default)]
+    conditions: String,
     campaign: CampaignHead,
 }
 
@@ -214,34 +216,46 @@ enum Tried {
     Untestable(IgnoredAny),
 }
 
-/// What counts as exposure, cell by cell.
+/// What trials ran under, cell by cell.
 struct Terms {
-    campaign: Option<CampaignHead>,
-    cells: BTreeMap<String, MinExposure>,
+    /// Those of all arms of a run that is no night, with the campaign's name.
+    campaign: Option<(String, CellTerms)>,
+    cells: BTreeMap<String, CellTerms>,
+}
+
+/// What the trials of a cell ran under.
+struct CellTerms {
+    /// What counts as exposure.
+    least: MinExposure,
+    /// Digest of it all; empty: not known.
+    conditions: String,
 }
 
 impl Terms {
     fn of(head: Head) -> Self {
-        let cells = head.cells.into_iter();
+        let of = |policy: PolicyHead, conditions: String| CellTerms {
+            least: policy.min_exposure,
+            conditions,
+        };
+        let campaign = head.campaign;
+        let cells = head.cells.into_iter().map(|cell| {
+            let terms = of(cell.campaign.policy, cell.conditions);
+            (cell.id.to_string(), terms)
+        });
         Self {
-            campaign: head.campaign,
-            cells: cells
-                .map(|cell| (cell.id.to_string(), cell.campaign.policy.min_exposure))
-                .collect(),
+            campaign: campaign.map(|one| (one.name, of(one.policy, String::new()))),
+            cells: cells.collect(),
         }
     }
 
-    /// The cell of a trial, and what counts as exposure in it.
-    fn cell(&self, named: Option<String>, arm: &str) -> Result<(String, &MinExposure)> {
+    /// The cell of a trial, and what it ran under.
+    fn cell(&self, named: Option<String>, arm: &str) -> Result<(String, &CellTerms)> {
         match (&self.campaign, named) {
             (_, Some(cell)) => match self.cells.get(&cell) {
-                Some(least) => Ok((cell, least)),
+                Some(terms) => Ok((cell, terms)),
                 None => bail!("a trial is of cell {cell}, which the manifest does not have"),
             },
-            (Some(campaign), None) => Ok((
-                format!("{}:{arm}", campaign.name),
-                &campaign.policy.min_exposure,
-            )),
+            (Some((campaign, terms)), None) => Ok((format!("{campaign}:{arm}"), terms)),
             (None, None) => bail!("the manifest names no campaign"),
         }
     }
@@ -308,7 +322,7 @@ fn cells(dir: &RunDir, run: &Run, terms: &Terms) -> Result<BTreeMap<String, Cell
     let mut cells: BTreeMap<String, CellNight> = BTreeMap::new();
     let mut kernels: BTreeMap<String, String> = BTreeMap::new();
     for (named, brief) in trials(dir, run.kind)? {
-        let (cell, least) = terms.cell(named, &brief.arm)?;
+        let (cell, terms) = terms.cell(named, &brief.arm)?;
         let kernel = kernels
             .entry(brief.build.clone())
             .or_insert_with(|| kernel(dir, &brief.build));
@@ -316,9 +330,10 @@ fn cells(dir: &RunDir, run: &Run, terms: &Terms) -> Result<BTreeMap<String, Cell
             run: run.name.clone(),
             started: run.started.clone(),
             kernel: kernel.clone(),
+            conditions: terms.conditions.clone(),
             trials: Vec::new(),
         });
-        night.trials.push(brief.past(least));
+        night.trials.push(brief.past(&terms.least));
     }
     Ok(cells)
 }

@@ -27,12 +27,15 @@ pub(super) fn put(transaction: &Transaction<'_>, recorded: &Recorded) -> rusqlit
     let run = put_run(transaction, &recorded.run)?;
     let mut insert = transaction.prepare_cached(
         "INSERT OR REPLACE INTO trial \
-         (run, position, id, cell, kernel, standing, told, minutes, completed, failure, title) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+         (run, position, id, cell, kernel, standing, told, minutes, completed, failure, title, conditions) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
     )?;
     for (name, night) in &recorded.cells {
         let cell = number(transaction, "cell", name)?;
         let kernel = number(transaction, "kernel", &night.kernel)?;
+        let conditions = Some(&night.conditions).filter(|digest| !digest.is_empty());
+        let conditions = conditions.map(|digest| number(transaction, "conditions", digest));
+        let conditions = conditions.transpose()?;
         for trial in &night.trials {
             let (told, counted) = columns(&trial.told);
             let (minutes, completed, failure) = match counted {
@@ -52,6 +55,7 @@ pub(super) fn put(transaction: &Transaction<'_>, recorded: &Recorded) -> rusqlit
                 completed,
                 failure.transpose()?,
                 trial.title,
+                conditions,
             ])?;
         }
     }

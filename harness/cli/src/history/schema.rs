@@ -36,7 +36,13 @@ CREATE TABLE trial (
 ) WITHOUT ROWID;
 ";
 
-const STEPS: &[M<'static>] = &[M::up(FIRST)];
+/// What trials ran under, as a digest; NULL: not known.
+const CONDITIONS: &str = "
+CREATE TABLE conditions (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+ALTER TABLE trial ADD COLUMN conditions INTEGER REFERENCES conditions (id);
+";
+
+const STEPS: &[M<'static>] = &[M::up(FIRST), M::up(CONDITIONS)];
 
 /// Every step from an empty database to the tables of this version.
 pub const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use kverdict_core::campaign::{Arm, Campaign, Role};
+use kverdict_core::catalogue::patch::PatchKind;
 use kverdict_core::catalogue::{AmplifierSpec, KernelSpec};
 use kverdict_core::night::config::NightSpec;
 use kverdict_core::night::known::{KnownIssue, KnownIssues};
@@ -71,8 +72,13 @@ pub fn load(word: &str, folders: &[PathBuf], cache: &Cache, progress: &Progress)
     let mut problems = arms_problems(&kernels, &catalogue);
     let amplifiers = put_arms(&mut environments, &kernels, &catalogue, &mut problems);
     stop_at(&config.file, problems)?;
+    let amplifier = |patch: &str| {
+        let found = catalogue.patch(patch).ok();
+        let found = found.filter(|patch| patch.kind == Some(PatchKind::Amplify));
+        found.map(|patch| patch.digest)
+    };
     Ok(Plan {
-        cells: plan::cells(&spec, &environments),
+        cells: plan::cells(&spec, &environments, amplifier),
         spec,
         kernels,
         entries,

@@ -2,7 +2,8 @@
 //!
 //! A red cell after a green one is no regression: kernels with a race fail when they like. What counts is a change
 //! of rate that chance explains at most as often as [`Demands`] allow; [`super::shift`] says how that is known.
-//! Once a change is supported, the past begins with it: rates of a kernel that is long mended do not haunt.
+//! Once a change is supported, the past begins with it: rates of a kernel that is long mended do not haunt. It also
+//! begins anew where trials run under another load, since then rates differ without any change of the kernel.
 
 use std::cmp::Ordering;
 
@@ -75,6 +76,10 @@ pub struct Judged {
     pub evidence: f64,
     /// From so much evidence a change is supported.
     pub needed: f64,
+    /// Whether its past does not count, because its trials run under another load, or nobody knows under which
+    /// they ran.
+    #[serde(default)]
+    pub begins_anew: bool,
 }
 
 impl Judged {
@@ -118,13 +123,26 @@ pub struct Past {
     in_doubt: bool,
 }
 
-/// A change of rate that the past begins with.
+/// What the past begins with.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Since {
     /// When its first night was started.
     pub started: String,
-    /// What it was.
-    pub change: Change,
+    /// What came about in it.
+    pub turn: Turn,
+}
+
+/// What the past may begin with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// It fails more often.
+    Worse,
+    /// It fails less often.
+    Better,
+    /// Its trials run under another load.
+    OtherLoad,
+    /// Of the nights before nobody knows what their trials ran under.
+    UnknownLoad,
 }
 
 impl Past {
@@ -154,13 +172,17 @@ impl Past {
             return self.blind(tonight);
         }
         let is_counted = tally.counted > 0;
+        let begins_anew = self.begin_with_load(&tally);
         self.nights.push(tally);
         let found = shifts(
             &self.nights,
             self.demands.reach,
             self.demands.alpha / self.demands.cells.max(1) as f64,
         );
-        let judged = self.verdict(&found);
+        let judged = Judged {
+            begins_anew,
+            ..self.verdict(&found)
+        };
         if is_counted {
             self.in_doubt = judged.change == Change::Suspicion;
         }
@@ -216,10 +238,14 @@ impl Past {
             ..self.about_target(here)
         };
         if tonight.counted == 0 {
-            return plain(Change::NotExposed, vec![words::not_exposed(tonight)]);
+            let since = self.since.iter();
+            let begins = since.filter(|since| since.started == tonight.started);
+            let mut reasons = vec![words::not_exposed(tonight)];
+            reasons.extend(begins.map(words::since));
+            return plain(Change::NotExposed, reasons);
         }
         if before.iter().all(|night| night.counted == 0) {
-            return plain(Change::New, words::first(tonight));
+            return plain(Change::New, words::first(self.since.as_ref(), tonight));
         }
         if let Some(shift) = strongest(found, Some(Ordering::Greater)) {
             return self.of_shift(Change::Regression, shift, reasons);
@@ -267,6 +293,7 @@ impl Past {
             tonight: rate(count(after, &shift.failure), clock(after, of)),
             evidence: shift.evidence,
             needed: shift.needed,
+            begins_anew: false,
         }
     }
 
@@ -303,23 +330,41 @@ impl Past {
             tonight: target(tonight),
             evidence: 1.0,
             needed: self.least_needed(),
+            begins_anew: false,
         }
+    }
+
+    /// Forgets nights whose trials ran under another load than this one's, and says whether there were any.
+    fn begin_with_load(&mut self, tonight: &Tally) -> bool {
+        let turn = match self.nights.last() {
+            None => return false,
+            Some(last) if last.conditions == tonight.conditions => return false,
+            Some(last) if last.conditions.is_empty() => Turn::UnknownLoad,
+            Some(_) => Turn::OtherLoad,
+        };
+        self.nights.clear();
+        self.in_doubt = false;
+        self.since = Some(Since {
+            started: tonight.started.clone(),
+            turn,
+        });
+        true
     }
 
     fn begin_with_change(&mut self, found: &[Shift]) {
         let worse = strongest(found, Some(Ordering::Greater));
         let better = || strongest(found, Some(Ordering::Less));
-        let (shift, change) = match (worse, better) {
-            (Some(shift), _) => (shift, Change::Regression),
+        let (shift, turn) = match (worse, better) {
+            (Some(shift), _) => (shift, Turn::Worse),
             (None, better) => match better() {
-                Some(shift) => (shift, Change::Recovery),
+                Some(shift) => (shift, Turn::Better),
                 None => return,
             },
         };
         self.nights.drain(..self.nights.len() - shift.nights);
         self.since = Some(Since {
             started: self.nights[0].started.clone(),
-            change,
+            turn,
         });
     }
 }

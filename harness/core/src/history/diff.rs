@@ -35,12 +35,19 @@ pub struct CellDiff {
     pub cell: String,
     /// What is said of the later night.
     pub judgement: Judgement,
+    /// Whether its trials ran under the same load in both. Otherwise rates are not held against each other.
+    #[serde(default = "yes")]
+    pub same_load: bool,
     /// Its kernel in each night.
     pub kernels: [String; 2],
     /// Trials of each night, and how many of them failed.
     pub trials: [Trials; 2],
     /// Kinds of failure, the target first.
     pub rows: Vec<Row>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// Trials of a cell in one night.
@@ -116,10 +123,17 @@ fn cell_diff(cell: &str, nights: [&CellNight; 2], alpha: f64, beta: f64) -> Cell
     let sides = nights.map(evidence);
     let minutes = trial_minutes(nights);
     let demands = Demands::of_trials(minutes, alpha, beta);
-    let rows = rows(&demands, minutes / 2.0, alpha, [&sides[0], &sides[1]]);
+    let same_load = nights[0].conditions == nights[1].conditions;
+    let (judgement, rows) = if same_load {
+        let rows = rows(&demands, minutes / 2.0, alpha, [&sides[0], &sides[1]]);
+        (of_rows(&rows), rows)
+    } else {
+        (Judgement::CouldNotTell, Vec::new())
+    };
     CellDiff {
         cell: cell.to_owned(),
-        judgement: of_rows(&rows),
+        judgement,
+        same_load,
         kernels: nights.map(|night| night.kernel.clone()),
         trials: nights.map(trials),
         rows,
@@ -180,6 +194,12 @@ impl fmt::Display for Diff {
                 one.all,
                 width = width.unwrap_or(0)
             )?;
+            if !cell.same_load {
+                writeln!(
+                    f,
+                    "      the load is not the same, so that rates say nothing about the kernel"
+                )?;
+            }
             for row in cell.rows.iter().filter(|row| row.counts != [0, 0]) {
                 writeln!(f, "      {}", sentence(row))?;
             }

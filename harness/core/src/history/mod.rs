@@ -25,6 +25,10 @@ pub struct CellNight {
     pub started: String,
     /// Release and build key of the kernel, such as `6.12.117 a1b2c3`.
     pub kernel: String,
+    /// Digest of what its trials ran under: nights with another one are not held against this one. Empty: not
+    /// known, of runs that were made before there was one, and of those that are no nights.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub conditions: String,
     /// In the order in which they were made.
     pub trials: Vec<PastTrial>,
 }

@@ -14,6 +14,8 @@ pub(crate) struct Tally {
     pub started: String,
     /// The kernel.
     pub kernel: String,
+    /// What its trials ran under.
+    pub conditions: String,
     /// Trials that count.
     pub counted: u32,
     /// Those of them that failed in any way.
@@ -34,6 +36,7 @@ impl Tally {
             run: night.run.clone(),
             started: night.started.clone(),
             kernel: night.kernel.clone(),
+            conditions: night.conditions.clone(),
             ..Self::default()
         };
         for trial in &night.trials {

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::change::{Change, Since};
+use super::change::{Since, Turn};
 use super::shift::Shift;
 use super::timeline::{Tally, clock, count, kinds};
 use crate::compare::failure::{Clock, Failure};
@@ -57,9 +57,10 @@ pub(super) fn suspicion(before: &[Tally], tonight: &Tally, failure: &Failure) ->
     )
 }
 
-pub(super) fn first(tonight: &Tally) -> Vec<String> {
+pub(super) fn first(beginning: Option<&Since>, tonight: &Tally) -> Vec<String> {
     let here = std::slice::from_ref(tonight);
-    let mut lines = vec!["there is no earlier night to hold it against".to_owned()];
+    let none = || "there is no earlier night to hold it against".to_owned();
+    let mut lines = vec![beginning.map_or_else(none, since)];
     lines.extend(each(here));
     lines
 }
@@ -95,17 +96,15 @@ pub(super) fn steady(before: &[Tally], tonight: &Tally) -> Vec<String> {
 
 pub(super) fn since(since: &Since) -> String {
     let day = since.started.get(..10).unwrap_or(&since.started);
-    match since.change {
-        Change::Recovery => format!("as it is since {day}, when it got better"),
-        Change::Regression
-        | Change::New
-        | Change::Unchanged
-        | Change::Suspicion
-        | Change::Flake
-        | Change::StillFailing
-        | Change::Infrastructure
-        | Change::NotExposed
-        | Change::NotRun => format!("as it is since {day}, when it got worse"),
+    match since.turn {
+        Turn::Worse => format!("as it is since {day}, when it got worse"),
+        Turn::Better => format!("as it is since {day}, when it got better"),
+        Turn::OtherLoad => {
+            format!("the load changed on {day}, and with that its history began anew")
+        }
+        Turn::UnknownLoad => format!(
+            "its history begins on {day}: of nights before that nobody knows which load they had"
+        ),
     }
 }
 

@@ -165,6 +165,16 @@ pub(super) fn remarks(
             cells_of(untestable)
         ));
     }
+    let anew: Vec<String> = subjects()
+        .filter(|cell| cell.judged.begins_anew)
+        .map(|cell| cell.cell.to_string())
+        .collect();
+    if !anew.is_empty() {
+        remarks.push(format!(
+            "the load of {} is not the one of earlier nights, or nobody knows theirs: its history begins anew",
+            anew.join(", ")
+        ));
+    }
     let not_run = subjects().filter(|cell| cell.trials.is_empty() && cell.untestable.is_none());
     let not_run = not_run.count();
     if not_run > 0 {
@@ -183,8 +193,9 @@ pub(super) fn remarks(
 fn remark(cell: &CellReport) -> Option<String> {
     let (name, change, why) = (&cell.cell, cell.judged.change, first_reason(cell));
     match change {
-        Change::Regression => filed(cell)
-            .map(|link| format!("{name}: a regression that is filed as {link}")),
+        Change::Regression => {
+            filed(cell).map(|link| format!("{name}: a regression that is filed as {link}"))
+        }
         Change::Recovery | Change::Suspicion | Change::StillFailing => {
             Some(format!("{name}: {change}: {why}"))
         }

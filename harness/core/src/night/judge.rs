@@ -160,6 +160,7 @@ fn standpoint<'a>(
         started: night.started.to_owned(),
         kernel: kernel.map_or_else(String::new, name_of),
         trials: records
+        conditions: cell.conditions.clone(),
             .iter()
             .map(|record| PastTrial::of(record, least))
             .collect(),
@@ -216,6 +217,7 @@ fn judge_cell(
         evidence: 1.0,
         needed: demands.cells as f64 / demands.alpha,
     }
+        begins_anew: false,
 }
 
 /// Why a cell cannot be tested, or more trials of it make no sense.
@@ -341,7 +343,8 @@ fn methods(night: &Night<'_>) -> Vec<String> {
             night.cells.len()
         ),
         format!(
-            "failures of up to {} nights add up, and the past begins after the last change that was shown",
+            "failures of up to {} nights add up, and the past begins after the last change that was shown, or of the load, whose \
+             digest covers guest, settings, holder, compiled-in amplifiers, length of trials and what counts as exposure",
             spec.reach
         ),
         "the control has the bug: where it does not lock up, what survives beside it may have met nothing".to_owned(),

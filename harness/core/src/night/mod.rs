@@ -6,6 +6,7 @@
 
 pub mod cell;
 mod conclusion;
+mod conditions;
 pub mod config;
 mod filed;
 pub mod judge;

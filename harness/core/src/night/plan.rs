@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_yaml::{Mapping, Value};
 
 use super::cell::{CellId, Cells, matches};
+use super::conditions;
 use super::config::{BASE, NightDetectors, NightLoad, NightSpec, NightTopology};
 use crate::campaign::{Arm, Campaign};
 use crate::yaml::{self, Problem, Problems};
@@ -24,6 +25,9 @@ pub struct Cell {
     pub arm: String,
     /// Guest, load and policy, with one arm.
     pub campaign: Campaign,
+    /// Digest of what its trials run under; empty: of a night that was begun before there was one.
+    #[serde(default)]
+    pub conditions: String,
 }
 
 /// A load in a topology, with a set of detectors.
@@ -119,8 +123,13 @@ impl Environment {
     }
 }
 
-/// The cells of a night: every kernel in every environment, but for those that are left out.
-pub fn cells(spec: &NightSpec, environments: &[Environment]) -> Vec<Cell> {
+/// The cells of a night: every kernel in every environment, but for those that are left out. `amplifier` gives the
+/// digest of a patch if that is one.
+pub fn cells(
+    spec: &NightSpec,
+    environments: &[Environment],
+    amplifier: impl Fn(&str) -> Option<String>,
+) -> Vec<Cell> {
     let mut found = Vec::new();
     for (kernel, asked) in &spec.kernels {
         for environment in environments {
@@ -140,6 +149,7 @@ pub fn cells(spec: &NightSpec, environments: &[Environment]) -> Vec<Cell> {
                 id,
                 control: asked.control,
                 arm,
+                conditions: conditions::digest(&campaign, &amplifier),
                 campaign,
             });
         }

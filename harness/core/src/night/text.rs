@@ -228,7 +228,7 @@ fn urgency(cell: &CellReport) -> Option<u8> {
     match cell.judged.change {
         Change::Regression => Some(0),
         Change::Suspicion => Some(1),
-        Change::New => (!cell.failures.is_empty()).then_some(2),
+        Change::New => (!cell.failures.is_empty() || cell.judged.begins_anew).then_some(2),
         Change::Recovery => Some(3),
         Change::StillFailing => Some(4),
         Change::Flake => Some(5),

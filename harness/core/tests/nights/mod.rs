@@ -58,7 +58,7 @@ impl Nights {
             let arm = |kernel: &String| (kernel.clone(), arm());
             environment.campaign.arms = spec.kernels.keys().map(arm).collect();
         }
-        let cells = plan::cells(&spec, &environments);
+        let cells = plan::cells(&spec, &environments, |_| None);
         let kernel = |cell: &Cell| {
             let known = KnownKernel {
                 release: "6.99".into(),
