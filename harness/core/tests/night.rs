@@ -11,9 +11,9 @@ use kverdict_core::night::known::{KnownIssue, KnownIssues};
 use kverdict_core::night::report::{CellReport, NightReport};
 use kverdict_core::night::schedule::{self, Next, Why};
 use nights::{
-    Nights, SPEC, healthy, host_fails, nothing_locks_up, vendor_has_two_defects,
-    vendor_fails_twice_as_often, vendor_is_always_soft, vendor_is_flaky, vendor_is_not_exposed, vendor_locks_up,
-    vendor_locks_up_once,
+    Nights, SPEC, healthy, host_fails, nothing_locks_up, vendor_fails_twice_as_often,
+    vendor_has_host_trouble, vendor_has_two_defects, vendor_is_always_soft, vendor_is_flaky,
+    vendor_is_not_exposed, vendor_locks_up, vendor_locks_up_once,
 };
 
 #[track_caller]
@@ -198,6 +198,26 @@ fn the_hosts_trouble_is_no_kernels() {
     let night = nights.night("run");
     let next = schedule::next(&night, &trials, trials.len(), 1.0);
     assert!(matches!(next, Next::Trial { .. }), "{next:?}");
+}
+
+#[test]
+fn trouble_with_one_cell_costs_the_others_no_trial_and_says_nothing_of_its_kernel() {
+    let mut nights = Nights::new(SPEC);
+    nights.run(healthy);
+    let (trials, order, next) = nights.trials(vendor_has_host_trouble);
+    let count = |kernel: &str| order.iter().filter(|(one, _)| one == kernel).count();
+    assert_eq!(count("fixed"), 14, "{order:?}");
+    // Nothing but the trouble was left.
+    assert_eq!(next, Next::HostTrouble);
+    let report = judge::judge(&nights.night("run"), &trials, Vec::new());
+    change(&report, "vendor", Change::Infrastructure);
+    let said = |words: &str| report.reasons.iter().any(|reason| reason.contains(words));
+    assert!(said("no regression: 1 of 2 cells were tested"), "{report}");
+    assert!(
+        said("vendor/test/base/base: infrastructure, which says nothing about its kernel: 0"),
+        "{report}"
+    );
+    assert!(report.known.new_signatures.is_empty(), "{report}");
 }
 
 #[test]

@@ -88,6 +88,7 @@ pub fn next(night: &Night<'_>, trials: &[NightTrial], earlier: usize, spent_minu
         why.cmp(other_why)
             .then_with(|| other.is_new_kernel.cmp(&one.is_new_kernel))
             .then_with(|| one.minutes().total_cmp(&other.minutes()))
+            .then_with(|| troubles(one).cmp(&troubles(other)))
             .then_with(|| one.records.len().cmp(&other.records.len()))
             .then_with(|| cell.cmp(other_cell))
     });
@@ -145,6 +146,11 @@ fn why(night: &Night<'_>, one: &Standpoint<'_>) -> Option<Why> {
 }
 
 /// The longest that a trial took besides its load, in seconds, of those that ran to the end.
+/// Trials that say nothing: a cell that has some waits for others, so that its own trouble costs them no trial.
+fn troubles(one: &Standpoint<'_>) -> usize {
+    one.count(Standing::Infrastructure)
+}
+
 fn overhead_seconds(trials: &[NightTrial]) -> f64 {
     let least = MinExposure::default();
     let whole = trials

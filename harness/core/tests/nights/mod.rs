@@ -228,6 +228,14 @@ pub fn host_fails(_: &str, _: u32) -> TrialRecord {
     infrastructure()
 }
 
+pub fn vendor_has_host_trouble(kernel: &str, count: u32) -> TrialRecord {
+    if kernel == "vendor" {
+        infrastructure()
+    } else {
+        healthy(kernel, count)
+    }
+}
+
 pub fn vendor_is_not_exposed(kernel: &str, count: u32) -> TrialRecord {
     match kernel {
         "vendor" => made_up::record(1, "x", Outcome::Clean, 60, 0),
