@@ -49,7 +49,7 @@ pub fn prove(
         None,
     )?;
     let mut proof = Proof {
-        boot_deadline: guest.start + boot_deadline,
+        boot_deadline,
         guest,
         before: [None, None],
     };
@@ -82,7 +82,7 @@ struct Proof {
     guest: RunningGuest,
     /// What the detectors said before anything was locked up: a warning while booting proves nothing.
     before: [Option<String>; 2],
-    boot_deadline: Instant,
+    boot_deadline: Duration,
 }
 
 impl Proof {
@@ -106,7 +106,7 @@ impl Proof {
             if let Phase::Unfit(why) = &self.guest.agent.phase {
                 anyhow::bail!("the guest is unfit: {why}");
             }
-            if Instant::now() > self.boot_deadline {
+            if self.guest.age() > self.boot_deadline {
                 anyhow::bail!("the agent was not ready in time");
             }
             self.step()?;

@@ -383,6 +383,17 @@ impl Child {
         cpu_time_in(&std::fs::read_to_string(path).ok()?)
     }
 
+    /// Host time for which a thread of the child was ready to run and others ran, the longest of any thread; see
+    /// Documentation/scheduler/sched-stats.rst. 0 where the host does not tell.
+    pub fn waited(&self) -> Duration {
+        let tasks = format!("/proc/{}/task", self.group.as_raw_nonzero());
+        let tasks = std::fs::read_dir(tasks).into_iter().flatten().flatten();
+        let waited = tasks.filter_map(|task| {
+            waited_in(&std::fs::read_to_string(task.path().join("schedstat")).ok()?)
+        });
+        waited.max().unwrap_or_default()
+    }
+
     /// Ends the whole group: SIGTERM, then SIGKILL, and reaps the child.
     pub fn kill(&self) {
         // Both may fail because the group is gone already, which is what is wanted.
@@ -418,6 +429,12 @@ fn cpu_time_in(stat: &str) -> Option<Duration> {
         .sum::<Option<_>>()?;
     let per_second = rustix::param::clock_ticks_per_second();
     Some(Duration::from_millis(ticks * 1000 / per_second))
+}
+
+/// Nanoseconds on a runqueue, the second of three numbers.
+fn waited_in(schedstat: &str) -> Option<Duration> {
+    let nanoseconds = schedstat.split_whitespace().nth(1)?.parse().ok()?;
+    Some(Duration::from_nanos(nanoseconds))
 }
 
 impl Drop for Child {
@@ -487,6 +504,28 @@ mod tests {
         assert_eq!(cpu_time_in(stat), Some(Duration::from_millis(ticks)));
         assert_eq!(cpu_time_in("7 (a) S 1 x x x x x x x x x x y"), None);
         assert_eq!(cpu_time_in(""), None);
+    }
+
+    #[test]
+    fn what_a_busy_host_keeps_a_child_waiting_is_counted() {
+        assert_eq!(
+            waited_in("204595 7588446 2\n"),
+            Some(Duration::from_nanos(7_588_446))
+        );
+        assert_eq!(waited_in("0 x 0"), None);
+        // Two that never rest, on one CPU.
+        let busy = || {
+            let job = Job::new("taskset", Duration::from_secs(60));
+            job.args(["-c", "0", "sh", "-c", "while :; do :; done"])
+                .start()
+                .unwrap()
+        };
+        let (one, other) = (busy(), busy());
+        let end = Instant::now() + Duration::from_secs(50);
+        while one.waited().min(other.waited()) < Duration::from_millis(200) {
+            assert!(Instant::now() < end, "nobody waited");
+            thread::sleep(POLL_INTERVAL);
+        }
     }
 
     #[test]

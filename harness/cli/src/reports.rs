@@ -319,7 +319,11 @@ fn night_environment(
     }));
     lines.extend(kernels(dir, &trials));
     for arming in &records.armings {
-        lines.push(("detectors proven".to_owned(), arming.to_string()));
+        let label = match arming.doubt() {
+            None => "detectors proven",
+            Some(_) => "detectors NOT proven",
+        };
+        lines.push((label.to_owned(), arming.to_string()));
     }
     lines
 }

@@ -77,6 +77,12 @@ impl RunningGuest {
         })
     }
 
+    /// Host time since QEMU was started for which the host let it run: what a guest has not done by some deadline is
+    /// its own fault only by this clock.
+    pub fn age(&self) -> Duration {
+        self.start.elapsed().saturating_sub(self.child.waited())
+    }
+
     /// Takes in what the console and the agent have said since. Gives whether that was all.
     ///
     /// # Errors

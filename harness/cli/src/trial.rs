@@ -248,7 +248,7 @@ impl<'a> Watcher<'a> {
         }
         match self.guest.agent.phase {
             Phase::Booting | Phase::SettingUp | Phase::Armed => {
-                let late = self.guest.start.elapsed() > policy.boot_deadline();
+                let late = self.guest.age() > policy.boot_deadline();
                 late.then_some(if self.hello.is_none() {
                     Reason::NoHello
                 } else {

@@ -52,6 +52,17 @@ impl Arming {
     }
 }
 
+/// So often a lockup is tried to be made on purpose: what failed may have been the host.
+pub const TRIES: usize = 3;
+
+/// Whether it is still open if detectors work on an arm's kernel: nobody has tried, or the last try came to no
+/// lockup, and may be made again.
+pub fn is_open(armings: &[Arming], arm: &str) -> bool {
+    let mine = || armings.iter().filter(|arming| arming.arm == arm);
+    let came_to_nothing = |arming: &Arming| arming.fired.is_empty() && arming.trouble.is_some();
+    mine().all(came_to_nothing) && mine().count() < TRIES
+}
+
 impl std::fmt::Display for Arming {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: {}", self.arm, self.how)?;
@@ -75,5 +86,43 @@ impl std::fmt::Display for Arming {
             )?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arming(arm: &str, fired: bool, trouble: bool) -> Arming {
+        Arming {
+            arm: arm.to_owned(),
+            build: "k".to_owned(),
+            how: "so".to_owned(),
+            fired: fired
+                .then(|| Fired {
+                    detector: "outside".to_owned(),
+                    after_ms: 9,
+                    what: "x".to_owned(),
+                })
+                .into_iter()
+                .collect(),
+            silent: Vec::new(),
+            waited_ms: 9,
+            trouble: trouble.then(|| "the agent was not ready in time".to_owned()),
+        }
+    }
+
+    #[test]
+    fn a_lockup_that_could_not_be_made_is_tried_again_and_silence_is_an_answer() {
+        let troubles = vec![arming("a", false, true); TRIES];
+        assert!(is_open(&[], "a"));
+        for tries in 1..TRIES {
+            assert!(is_open(&troubles[..tries], "a"), "{tries}");
+        }
+        assert!(!is_open(&troubles, "a"));
+        assert!(is_open(&troubles, "b"), "another arm's");
+        assert!(!is_open(&[arming("a", false, false)], "a"), "silent");
+        let at_last = [arming("a", false, true), arming("a", true, false)];
+        assert!(!is_open(&at_last, "a"), "it works");
     }
 }

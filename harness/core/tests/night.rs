@@ -265,6 +265,18 @@ fn survival_without_a_detector_that_works_proves_nothing() {
         report.reasons[0].contains("no detector is proven to work on fixed"),
         "{report}"
     );
+    // What could not be tried is tried again.
+    let mut failed = made_up::arming("fixed", &[]);
+    failed.trouble = Some("the agent was not ready in time".into());
+    nights.armings.push(failed.clone());
+    assert!(
+        nights
+            .trials(healthy)
+            .1
+            .iter()
+            .any(|(kernel, _)| kernel == "fixed")
+    );
+    nights.armings.push(failed);
     // One that is known not to work makes no trials.
     nights.armings.push(made_up::arming("fixed", &[]));
     let report = nights.run(healthy);

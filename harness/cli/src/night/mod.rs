@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use kverdict_core::arming::Arming;
+use kverdict_core::arming::{self, Arming};
 use kverdict_core::campaign::Campaign;
 use kverdict_core::night::NightTrial;
 use kverdict_core::night::cell::CellId;
@@ -307,9 +307,8 @@ impl<'a> Nightly<'a> {
             return Ok(false);
         };
         let campaign = &cell.campaign;
-        let mut armings = self.records.armings.iter().rev();
-        let last = armings.find(|arming| arming.arm == cell.arm);
-        let wanted = campaign.policy.prove_detectors && last.is_none();
+        let armings = &self.records.armings;
+        let wanted = campaign.policy.prove_detectors && arming::is_open(armings, &cell.arm);
         if !wanted && !session.lacks_names(campaign, &cell.arm)? {
             return Ok(last.is_none_or(|arming| arming.doubt().is_none()));
         }
@@ -317,6 +316,7 @@ impl<'a> Nightly<'a> {
         self.laid_out = Some(cell.id.clone());
         let arming: Arming = session.prove_detectors(campaign, &cell.arm)?;
         self.run.record_arming(&arming)?;
+            let last = armings.iter().rev().find(|arming| arming.arm == cell.arm);
         let works = arming.doubt().is_none();
         self.records.armings.push(arming);
         Ok(works)

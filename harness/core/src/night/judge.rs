@@ -12,7 +12,7 @@ use super::known::KnownIssue;
 use super::plan::Cell;
 use super::report::{Budget, CellReport, NightReport, SCHEMA_VERSION};
 use super::schedule::{self, Next};
-use crate::arming::Arming;
+use crate::arming::{self, Arming};
 use crate::compare::failure::{Failure, Told};
 use crate::history::change::{Change, Demands, Judged, Past};
 use crate::history::{CellNight, PastTrial};
@@ -223,7 +223,9 @@ fn judge_cell(
 /// Why a cell cannot be tested, or more trials of it make no sense.
 fn untestable(night: &Night<'_>, cell: &Cell, tonight: &CellNight) -> Option<String> {
     let kernel = night.kernels.get(&cell.arm);
-    let arming = night.armings.iter().rev().find(|one| one.arm == cell.arm);
+    let last = || night.armings.iter().rev().find(|one| one.arm == cell.arm);
+    let is_open = arming::is_open(night.armings, &cell.arm);
+    let arming = if is_open { None } else { last() };
     kernel
         .and_then(|kernel| kernel.untestable.clone())
         .or_else(|| night.untestable.get(&cell.id.to_string()).cloned())

@@ -2,6 +2,7 @@
 
 use super::NightTrial;
 use super::judge::{Night, Standpoint, is_host_in_trouble, look};
+use crate::arming;
 use crate::campaign::MinExposure;
 use crate::compare::failure::Failure;
 use crate::history::change::Change;
@@ -87,8 +88,8 @@ pub fn next(night: &Night<'_>, trials: &[NightTrial], earlier: usize, spent_minu
     wanted.sort_by(|(why, cell, one), (other_why, other_cell, other)| {
         why.cmp(other_why)
             .then_with(|| other.is_new_kernel.cmp(&one.is_new_kernel))
-            .then_with(|| one.minutes().total_cmp(&other.minutes()))
             .then_with(|| troubles(one).cmp(&troubles(other)))
+            .then_with(|| one.minutes().total_cmp(&other.minutes()))
             .then_with(|| one.records.len().cmp(&other.records.len()))
             .then_with(|| cell.cmp(other_cell))
     });
@@ -145,12 +146,12 @@ fn why(night: &Night<'_>, one: &Standpoint<'_>) -> Option<Why> {
     }
 }
 
-/// The longest that a trial took besides its load, in seconds, of those that ran to the end.
 /// Trials that say nothing: a cell that has some waits for others, so that its own trouble costs them no trial.
 fn troubles(one: &Standpoint<'_>) -> usize {
     one.count(Standing::Infrastructure)
 }
 
+/// The longest that a trial took besides its load, in seconds, of those that ran to the end.
 fn overhead_seconds(trials: &[NightTrial]) -> f64 {
     let least = MinExposure::default();
     let whole = trials
@@ -166,11 +167,7 @@ fn overhead_seconds(trials: &[NightTrial]) -> f64 {
 /// Minutes that a trial of a cell takes if it survives.
 fn minutes_of(night: &Night<'_>, one: &Standpoint<'_>, overhead: f64) -> f64 {
     let policy = &one.cell.campaign.policy;
-    let is_armed = night
-        .armings
-        .iter()
-        .any(|arming| arming.arm == one.cell.arm);
-    let arming = if policy.prove_detectors && !is_armed {
+    let arming = if policy.prove_detectors && arming::is_open(night.armings, &one.cell.arm) {
         ARMING_SECONDS
     } else {
         0.0
