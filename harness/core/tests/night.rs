@@ -282,6 +282,8 @@ fn survival_without_a_detector_that_works_proves_nothing() {
     let report = nights.run(healthy);
     change(&report, "fixed", Change::NotRun);
     assert!(cell(&report, "fixed").trials.is_empty());
+    let minutes = cell(&report, "fixed").exposed_minutes;
+    assert_eq!(format!("{minutes:.1}"), "0.0");
 }
 
 #[test]

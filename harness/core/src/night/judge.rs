@@ -103,7 +103,8 @@ impl Standpoint<'_> {
     /// Minutes under load in trials that count.
     pub fn minutes(&self) -> f64 {
         let trials = self.tonight.trials.iter();
-        trials.map(|trial| minutes(&trial.told)).sum()
+        // The sum of no floats is -0.0, which reads badly.
+        trials.fold(0.0, |sum, trial| sum + minutes(&trial.told))
     }
 
     /// Trials that count as something.
@@ -159,8 +160,8 @@ fn standpoint<'a>(
         run: night.run.to_owned(),
         started: night.started.to_owned(),
         kernel: kernel.map_or_else(String::new, name_of),
-        trials: records
         conditions: cell.conditions.clone(),
+        trials: records
             .iter()
             .map(|record| PastTrial::of(record, least))
             .collect(),
@@ -216,8 +217,8 @@ fn judge_cell(
         tonight: None,
         evidence: 1.0,
         needed: demands.cells as f64 / demands.alpha,
-    }
         begins_anew: false,
+    }
 }
 
 /// Why a cell cannot be tested, or more trials of it make no sense.
@@ -349,13 +350,13 @@ fn methods(night: &Night<'_>) -> Vec<String> {
              digest covers guest, settings, holder, compiled-in amplifiers, length of trials and what counts as exposure",
             spec.reach
         ),
+        "a suspicion is resolved by trials; where the past has no such failure, or there was no time for all of them, the night \
+         is not clean, and the next one begins with it"
+            .to_owned(),
         "the control has the bug: where it does not lock up, what survives beside it may have met nothing".to_owned(),
         format!(
             "trials go to the control, to suspicions of last night, once to each cell, then to new kernels, suspicions and flakes, then to the least exposed; {} to {} for each cell",
             spec.trials.min, spec.trials.max
         ),
     ]
-        "a suspicion is resolved by trials; where the past has no such failure, or there was no time for all of them, the night \
-         is not clean, and the next one begins with it"
-            .to_owned(),
 }
