@@ -20,6 +20,7 @@ use crate::build::checkout::Checkout;
 use crate::build::repository::Repository;
 use crate::candidates::Origin;
 use crate::manifest::BisectManifest;
+use crate::pace::Pace;
 use crate::reports;
 use crate::session::{Means, Session};
 use crate::store::{self, Run};
@@ -117,11 +118,19 @@ impl<'a> Bisection<'a> {
     /// Trouble of the host, or an interrupt; what a kernel does or does not is an outcome.
     pub fn go_on(&mut self, means: &Means<'a>) -> Result<BisectReport> {
         let before = self.attempts.len();
+        let pace = Pace::default();
         loop {
             let observations = observations(self.manifest, &self.attempts);
             let search = search::search(&self.range, &self.manifest.policy, &observations);
-            // After each attempt, so that a killed bisection has a report too.
-            let report = reports::write_bisect(self.run.dir(), self.manifest, &self.attempts)?;
+            let report = reports::bisect(self.run.dir(), self.manifest, &self.attempts)?;
+            let write =
+                || reports::write_bisect(self.run.dir(), self.manifest, &self.attempts, &report);
+            // A killed bisection has a report, too.
+            if matches!(search.next, Next::Done(_)) {
+                write()?;
+            } else {
+                pace.keep(write).transpose()?;
+            }
             if self.attempts.len() > before {
                 means.progress.line(format!("  {}", outlook(&report)));
             }

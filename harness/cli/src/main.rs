@@ -28,6 +28,7 @@ mod layout;
 mod manifest;
 mod night;
 mod outside;
+mod pace;
 mod pages;
 mod process;
 mod progress;

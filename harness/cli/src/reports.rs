@@ -155,11 +155,11 @@ pub fn write_tune(
     Ok(report)
 }
 
-/// Makes a bisection's report and writes `report.txt`, `report.json` and `report.html`.
+/// Makes a bisection's report.
 ///
 /// # Errors
-/// When the candidates are no range, or the run's folder cannot be written.
-pub fn write_bisect(
+/// When the candidates are no range.
+pub fn bisect(
     dir: &RunDir,
     manifest: &BisectManifest,
     attempts: &[Attempt],
@@ -192,7 +192,21 @@ pub fn write_bisect(
                 .push((format!("suspect {}", suspect.candidate), about));
         }
     }
-    store::replace(&dir.report_json(), &serde_json::to_vec_pretty(&report)?)?;
+    Ok(report)
+}
+
+/// Writes a bisection's `report.txt`, `report.json` and `report.html`.
+///
+/// # Errors
+/// When the run's folder cannot be written.
+pub fn write_bisect(
+    dir: &RunDir,
+    manifest: &BisectManifest,
+    attempts: &[Attempt],
+    report: &BisectReport,
+) -> Result<()> {
+    let records: Vec<&TrialRecord> = attempts.iter().filter_map(Attempt::trial).collect();
+    store::replace(&dir.report_json(), &serde_json::to_vec_pretty(report)?)?;
     store::replace(&dir.report_text(), report.to_string().as_bytes())?;
     let subject = Subject {
         dir,
@@ -203,9 +217,8 @@ pub fn write_bisect(
         records: &records,
     };
     pages::write(&subject, |material| {
-        kverdict_page::run::bisect(&report, material)
-    })?;
-    Ok(report)
+        kverdict_page::run::bisect(report, material)
+    })
 }
 
 /// Judges a comparison's records and writes `report.txt`, `report.json` and `report.html`.

@@ -24,6 +24,7 @@ use crate::executor::ExecutorArgs;
 use crate::history;
 use crate::layout::RunDir;
 use crate::manifest::{CompareManifest, Manifest, Start};
+use crate::pace::Pace;
 use crate::progress::Progress;
 use crate::reports;
 use crate::session::{Means, Session};
@@ -271,6 +272,7 @@ fn run_trials(
         manifest,
         known: &known,
         progress: means.progress,
+        pace: Pace::default(),
     };
     dispatch::run(
         session.guests(),
@@ -289,6 +291,8 @@ struct UntilToldApart<'a> {
     manifest: &'a CompareManifest,
     known: &'a [KnownSide],
     progress: &'a Progress,
+    /// Of the report.
+    pace: Pace,
 }
 
 impl Schedule for UntilToldApart<'_> {
@@ -309,8 +313,9 @@ impl Schedule for UntilToldApart<'_> {
     }
 
     fn told(&self, run: &Run, records: &Records) -> Result<()> {
-        // After each trial, so that a killed run has a report too.
-        reports::write_compare(run.dir(), self.manifest, self.known, records)?;
+        // A killed run has a report, too.
+        let write = || reports::write_compare(run.dir(), self.manifest, self.known, records);
+        self.pace.keep(write).transpose()?;
         self.progress
             .line(outlook(self.manifest, self.known, records));
         Ok(())

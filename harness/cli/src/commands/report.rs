@@ -67,7 +67,8 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode> {
         (args.text(&report, export)?, report.conclusion.exit_code())
     } else if BisectManifest::file(&dir).exists() {
         let (manifest, records) = store::read::<BisectManifest, _>(&dir)?;
-        let report = reports::write_bisect(&dir, &manifest, &records.trials)?;
+        let report = reports::bisect(&dir, &manifest, &records.trials)?;
+        reports::write_bisect(&dir, &manifest, &records.trials, &report)?;
         let export = || Err(no_cases("a bisection"));
         (args.text(&report, export)?, bisect::exit_code(&report))
     } else if TrialManifest::file(&dir).exists() {

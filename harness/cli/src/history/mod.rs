@@ -25,7 +25,7 @@ use crate::commands::Usage;
 use crate::layout::{self, RunDir};
 use crate::progress::Progress;
 use database::{Database, Selection};
-use recorded::Run;
+use recorded::{Kind, Run};
 
 /// So many earlier nights of a cell are looked at.
 pub const LOOK_BACK: usize = 100;
@@ -78,6 +78,19 @@ pub fn find(database: &Database, word: &str) -> Result<Run> {
     }
 }
 
+/// Puts in what the last night of this name has and the history not yet: it was killed before it could. A folder that
+/// is gone or damaged adds nothing.
+fn complete(database: &mut Database, results: &Path, night: &str) -> Result<()> {
+    let runs = database.runs(Some(Kind::Night), usize::MAX)?;
+    let Some(last) = runs.into_iter().find(|run| run.series == night) else {
+        return Ok(());
+    };
+    match recorded::read(&RunDir::new(results.join(last.name))?) {
+        Ok(Some(recorded)) => database.feed(&recorded),
+        Ok(None) | Err(_) => Ok(()),
+    }
+}
+
 /// Earlier nights of this name, by cell, oldest first, without the run `but`. Where there is no history yet, it
 /// is made.
 ///
@@ -90,13 +103,15 @@ pub fn past(results: &Path, night: &str, but: &str) -> Result<BTreeMap<String, V
     if !layout::history(results).exists() {
         rebuild::rebuild(results)?;
     }
+    let mut database = Database::open(results)?;
+    complete(&mut database, results, night)?;
     let selection = Selection {
         night: Some(night),
         limit: LOOK_BACK,
         ..Selection::default()
     };
     let mut cells = BTreeMap::new();
-    for series in Database::open(results)?.nights(&selection)? {
+    for series in database.nights(&selection)? {
         let mut nights = series.nights;
         nights.retain(|one| one.run != but);
         if !nights.is_empty() {

@@ -26,6 +26,7 @@ use crate::build::is_interrupt;
 use crate::build::repository::Repository;
 use crate::history;
 use crate::manifest::NightManifest;
+use crate::pace::Pace;
 use crate::process::{Interrupted, interrupted};
 use crate::reports;
 use crate::session::{Means, Session};
@@ -107,29 +108,42 @@ impl<'a> Nightly<'a> {
         self.records.trials.len()
     }
 
-    /// Tries cells until there is nothing more to try.
+    /// Tries cells until there is nothing more to try, and says what came of it; also when it is interrupted.
     ///
     /// # Errors
     /// Trouble of the host, or an interrupt; what a kernel does, or that there is none, is an outcome.
     pub fn go_on(&mut self, means: &Means<'a>) -> Result<NightReport> {
+        let tried = self.try_cells(means);
+        let report = self.tell(means);
+        let why = tried?;
+        let report = report?;
+        means.progress.line(why);
+        self.run.event(
+            "night-ended",
+            json!({"why": why, "conclusion": report.conclusion}),
+        );
+        Ok(report)
+    }
+
+    /// Tries cells until there is nothing more to try, and gives the reason for that.
+    fn try_cells(&mut self, means: &Means<'a>) -> Result<&'static str> {
         if self.is_wanted() {
             self.prepare_all(means)?;
         }
+        let pace = Pace::default();
         loop {
-            // After each trial, so that a killed night has a report too.
-            let report = self.report()?;
+            // A killed night has a report, too.
+            pace.keep(|| self.tell(means)).transpose()?;
             let spent = self.spent_minutes();
             let next = schedule::next(&self.night(), &self.records.trials, self.earlier, spent);
             let (index, why) = match next {
                 Next::Trial { cell, why } => (cell, why),
-                Next::Done => return Ok(self.end(means, "every cell has had enough", report)),
-                Next::OutOfTime => {
-                    return Ok(self.end(means, "the budget is spent", report));
-                }
+                Next::Done => return Ok("every cell has had enough"),
+                Next::OutOfTime => return Ok("the budget is spent"),
                 Next::HostTrouble => {
-                    let text =
-                        "the last trials all failed for reasons outside the kernels; giving up";
-                    return Ok(self.end(means, text, report));
+                    return Ok(
+                        "the last trials all failed for reasons outside the kernels; giving up",
+                    );
                 }
             };
             let manifest = self.manifest;
@@ -140,15 +154,6 @@ impl<'a> Nightly<'a> {
             ));
             self.attempt(cell, means)?;
         }
-    }
-
-    fn end(&mut self, means: &Means<'_>, why: &str, report: NightReport) -> NightReport {
-        means.progress.line(why);
-        self.run.event(
-            "night-ended",
-            json!({"why": why, "conclusion": report.conclusion}),
-        );
-        report
     }
 
     /// Whether anything is left to try; without, no kernel is needed.
@@ -175,7 +180,9 @@ impl<'a> Nightly<'a> {
         )
     }
 
-    fn report(&self) -> Result<NightReport> {
+    /// Writes the report, and what the history keeps.
+    fn tell(&self, means: &Means<'_>) -> Result<NightReport> {
+        history::keep(self.run.dir(), means.progress);
         reports::write_night(self.run.dir(), self.manifest, &self.records)
     }
 
@@ -296,7 +303,6 @@ impl<'a> Nightly<'a> {
         };
         self.run.record(&trial)?;
         self.records.trials.push(trial);
-        history::keep(self.run.dir(), means.progress);
         Ok(())
     }
 
@@ -310,13 +316,13 @@ impl<'a> Nightly<'a> {
         let armings = &self.records.armings;
         let wanted = campaign.policy.prove_detectors && arming::is_open(armings, &cell.arm);
         if !wanted && !session.lacks_names(campaign, &cell.arm)? {
+            let last = armings.iter().rev().find(|arming| arming.arm == cell.arm);
             return Ok(last.is_none_or(|arming| arming.doubt().is_none()));
         }
         session.lay_out(campaign, self.run.dir())?;
         self.laid_out = Some(cell.id.clone());
         let arming: Arming = session.prove_detectors(campaign, &cell.arm)?;
         self.run.record_arming(&arming)?;
-            let last = armings.iter().rev().find(|arming| arming.arm == cell.arm);
         let works = arming.doubt().is_none();
         self.records.armings.push(arming);
         Ok(works)
