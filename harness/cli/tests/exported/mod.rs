@@ -10,25 +10,13 @@ mod made_up;
 use std::fs;
 use std::path::PathBuf;
 
-use made_up::{Place, TARGET_LOCKUP};
+use made_up::Place;
 use serde_json::{Value, json};
 
-const GUEST: &str = r#"#!/bin/sh
-[ "$1" = --version ] && { echo "QEMU emulator version 9.9"; exit 0; }
-say() { echo "$1" >> agent.jsonl; }
-counters() { echo "{\"packets\":$1,\"node_busy_percent\":[],\"swaps\":$1,\"amplifier\":{\"kv_met\":$2}}"; }
-: > console.log
-say '{"type":"hello","protocol":1,"release":"6.99","version":"x","uptime_ms":9,"nodes":[],"cmdline":""}'
-say '{"type":"armed","detectors":[],"tracing":true}'
-say '{"type":"load-started","uptime_ms":1000,"processes":1,"hugepages":false}'
-say "{\"type\":\"heartbeat\",\"seq\":0,\"uptime_ms\":1000,\"counters\":$(counters 0 0)}"
-case "$PWD" in *-unfixed*)
-    cat "$TEST/lockup.log" > console.log
-    say "{\"type\":\"heartbeat\",\"seq\":1,\"uptime_ms\":13000,\"counters\":$(counters 900 1)}"
-    exec sleep 1000 ;;
-esac
-say "{\"type\":\"heartbeat\",\"seq\":1,\"uptime_ms\":601000,\"counters\":$(counters 9000 600)}"
-say '{"type":"end","uptime_ms":601001}'
+const GUEST: &str = r#"
+begin
+case "$PWD" in *-unfixed*) lock_up ;; esac
+survive 600 600
 "#;
 
 const NIGHT: &str = "
@@ -54,7 +42,6 @@ fn place() -> Place {
         .replace("max_trials_per_arm: 30", "max_trials_per_arm: 3");
     place.write("campaign.yaml", &campaign);
     place.guest(GUEST);
-    fs::copy(TARGET_LOCKUP, place.path("lockup.log")).unwrap();
     place
 }
 

@@ -151,8 +151,14 @@ impl Place {
             .unwrap()
     }
 
-    /// Puts a script in QEMU's place, which plays the guest for [`Place::start`]; `$TEST` is this folder.
+    /// Puts a script in QEMU's place, which plays the guest for [`Place::start`]; `guest.sh` says what it has.
     pub fn guest(&self, script: &str) {
+        fs::copy(TARGET_LOCKUP, self.path("lockup.log")).unwrap();
+        self.emulator(&format!("{}{script}", include_str!("guest.sh")));
+    }
+
+    /// Puts a program in QEMU's place.
+    pub fn emulator(&self, script: &str) {
         self.program("bin/qemu-system-x86_64", script);
     }
 

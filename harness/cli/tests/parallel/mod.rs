@@ -9,37 +9,23 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::made_up::{self, Place, TARGET_LOCKUP};
+use crate::made_up::{self, Place};
 
 /// Survives after a while, in which others can be seen to run; `begun` has a line for each start, `most` one
 /// for how many ran then, and while `hang` is there nothing ends.
-const GUEST: &str = r#"#!/bin/sh
-[ "$1" = --version ] && { echo "QEMU emulator version 9.9"; exit 0; }
-while [ $# -gt 0 ]; do
-    case $1 in -kernel) kernel=$2 ;; -name) name=${2%%,*} ;; esac
-    shift
-done
-say() { echo "$1" >> agent.jsonl; }
-counters() { echo "{\"packets\":$1,\"node_busy_percent\":[],\"swaps\":$1,\"amplifier\":{\"kv_met\":$2}}"; }
+const GUEST: &str = r#"
 mkdir -p "$TEST/running"
 echo $$ > "$TEST/running/$name"
 echo "$name" >> "$TEST/begun"
 ls "$TEST/running" | wc -l >> "$TEST/most"
-: > console.log
-say '{"type":"hello","protocol":1,"release":"6.99","version":"x","uptime_ms":9,"nodes":[],"cmdline":""}'
-say '{"type":"armed","detectors":[],"tracing":true}'
-say '{"type":"load-started","uptime_ms":1000,"processes":1,"hugepages":false}'
-say "{\"type\":\"heartbeat\",\"seq\":0,\"uptime_ms\":1000,\"counters\":$(counters 0 0)}"
+begin
 while [ -e "$TEST/hang" ]; do sleep 0.05; done
 if grep -q DEFECT "$kernel"; then
-    cat "$TEST/lockup.log" > console.log
-    say "{\"type\":\"heartbeat\",\"seq\":1,\"uptime_ms\":13000,\"counters\":$(counters 900 1)}"
     rm "$TEST/running/$name"
-    exec sleep 1000
+    lock_up
 fi
 sleep 0.5
-say "{\"type\":\"heartbeat\",\"seq\":1,\"uptime_ms\":61000,\"counters\":$(counters 900 60)}"
-say '{"type":"end","uptime_ms":61001}'
+survive 60 60
 rm "$TEST/running/$name"
 "#;
 
@@ -70,7 +56,6 @@ impl Bench {
         place.write("campaign.yaml", &campaign);
         place.write("defect.patch", made_up::DEFECT);
         place.guest(GUEST);
-        fs::copy(TARGET_LOCKUP, place.path("lockup.log")).unwrap();
         Self { place }
     }
 
