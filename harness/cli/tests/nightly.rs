@@ -220,3 +220,117 @@ fn a_branch_is_built_as_it_is_when_the_night_begins() {
     assert_ne!(first, second, "{errors}");
     assert_eq!(change(&report, "fixed"), "unchanged");
 }
+
+#[test]
+fn a_branch_of_a_remote_repository_is_followed_from_night_to_night() {
+    let bench = Bench::new();
+    let tree = bench.place.path("tree");
+    let url = format!("file://{}", tree.display());
+    let night = NIGHT
+        .replace(
+            "  fixed: {kernel: tiny}\n",
+            &format!("  fixed: {{git: {{repository: '{url}', ref: main}}, kernel: tiny}}\n"),
+        )
+        .replace("{min: 1, max: 8}", "{min: 2, max: 3}");
+    bench.place.write("night.yaml", &night);
+    let head = |script: &str| {
+        let script = format!("{script} && git rev-parse HEAD");
+        shell(&tree, &script).lines().last().unwrap().to_owned()
+    };
+    let stands_for = |report: &Value| {
+        let mut lines = report["environment"].as_array().unwrap().iter();
+        let line = lines.find(|line| line[0] == "kernel fixed").unwrap();
+        line[1].as_str().unwrap().to_owned()
+    };
+    let kernel = |report: &Value| report["cells"][1]["kernel"].as_str().unwrap().to_owned();
+
+    let first = head(
+        "git init -q -b main . && git config user.name x && git config user.email x@x && git add . && git commit -qm first",
+    );
+    let (_, one, errors) = bench.night();
+    assert_eq!(stands_for(&one), format!("main is {first:.12}"), "{errors}");
+    // Nobody has moved it.
+    let (_, same, errors) = bench.night();
+    assert_eq!(kernel(&same), kernel(&one), "{errors}");
+    assert!(!errors.contains("(a new kernel;"), "{errors}");
+
+    let second = head("echo 'int more;' >> kernel/b.c && git commit -qam second");
+    let (_, moved, errors) = bench.night();
+    assert_eq!(stands_for(&moved), format!("main is {second:.12}"));
+    assert_ne!(kernel(&moved), kernel(&one));
+    assert!(
+        errors.contains("fixed/migrate-swap/base/base (a new kernel;"),
+        "{errors}"
+    );
+    assert_eq!(change(&moved, "fixed"), "unchanged");
+    let nights = bench.runs();
+    let diff = bench.place.kverdict(&[
+        "diff",
+        nights[1].to_str().unwrap(),
+        nights[2].to_str().unwrap(),
+    ]);
+    let words = format!("{} -> {}: fixed/", kernel(&one), kernel(&moved));
+    assert!(
+        text(&diff.stdout).contains(&words),
+        "{}",
+        text(&diff.stdout)
+    );
+
+    // A branch that is gone makes its cells untestable, and no night fail.
+    shell(&tree, "git checkout -q --detach && git branch -qD main");
+    let (code, gone, errors) = bench.night();
+    assert_eq!(code, Some(125), "{errors}");
+    let why = gone["cells"][1]["untestable"].as_str().unwrap();
+    assert!(why.contains("main"), "{why}");
+    assert_eq!(
+        gone["cells"][0]["failures"][0][1], 2,
+        "the control was tried"
+    );
+}
+
+#[test]
+fn older_nights_keep_what_failed_and_what_was_said() {
+    let night = NIGHT.replace("{min: 1, max: 8}", "{min: 1, max: 2}");
+    let bench = Bench::of(&(night + "retention: {keep_nights: 1}\n"));
+    let consoles = |run: usize| -> Vec<String> {
+        let trials = fs::read_dir(bench.runs()[run].join("trials")).unwrap();
+        let mut kept: Vec<String> = trials
+            .map(|trial| trial.unwrap())
+            .filter(|trial| trial.path().join("console.log").exists())
+            .map(|trial| trial.file_name().into_string().unwrap())
+            .collect();
+        kept.sort();
+        kept
+    };
+    let (_, first, errors) = bench.night();
+    assert!(!errors.contains("files removed"), "{errors}");
+    let all = ["0001-unfixed", "0002-fixed", "0003-fixed"];
+    assert_eq!(consoles(0), all);
+    let (_, _, errors) = bench.night();
+    assert!(errors.contains("older nights: "), "{errors}");
+    assert_eq!(consoles(0), ["0001-unfixed"], "it locked up");
+    assert_eq!(consoles(1), all);
+    bench.night();
+    assert_eq!(consoles(1), ["0001-unfixed"]);
+    assert_eq!(consoles(2), all);
+    // What the night said can be said again.
+    let run = &bench.runs()[0];
+    let again = bench
+        .place
+        .kverdict(&["report", run.to_str().unwrap(), "--json"]);
+    let again: Value = serde_json::from_slice(&again.stdout).unwrap();
+    assert_eq!(again, first);
+    assert!(run.join("report.html").exists());
+}
+
+#[test]
+fn what_a_killed_night_left_out_of_the_history_is_put_in_by_the_next_one() {
+    let bench = Bench::new();
+    bench.night();
+    let path = bench.place.path("results/history.sqlite");
+    let database = rusqlite::Connection::open(path).unwrap();
+    database.execute("DELETE FROM trial", []).unwrap();
+    drop(database);
+    let (_, report, errors) = bench.night();
+    assert_eq!(change(&report, "fixed"), "unchanged", "{errors}");
+}
