@@ -344,6 +344,7 @@ fn a_bisection_has_a_page() {
         "id=\"path\"",
         "commit &lt;2&gt;",
         "locked up after 1.00 min",
+        "Another 60 minutes would end the search with probability ",
     ] {
         at(&html, text);
     }

@@ -4,6 +4,7 @@ pub(crate) mod exposure;
 pub(crate) mod interval;
 pub(crate) mod nights;
 pub(crate) mod survival;
+mod time;
 pub(crate) mod timeline;
 
 use plotters::coord::Shift;

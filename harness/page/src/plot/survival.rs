@@ -3,7 +3,8 @@
 use kverdict_core::statistics::survival::{Curve, Point};
 use plotters::prelude::*;
 
-use super::{DrawError, X_LABELS, end_of_axis, line, sheet, short, words};
+use super::time::Time;
+use super::{DrawError, X_LABELS, line, sheet, words};
 use crate::Error;
 use crate::figure::Width;
 use crate::ink::Ink;
@@ -12,8 +13,6 @@ use crate::ink::Ink;
 const HEIGHT: u32 = 290;
 /// Height of a censoring mark, as part of the axis.
 const MARK: f64 = 0.028;
-/// Below so many minutes an axis counts seconds.
-const SECONDS_BELOW: f64 = 5.0;
 
 /// One staircase for each curve.
 pub(crate) fn draw(curves: &[(Ink, Curve)], width: Width) -> Result<String, Error> {
@@ -21,37 +20,31 @@ pub(crate) fn draw(curves: &[(Ink, Curve)], width: Width) -> Result<String, Erro
 }
 
 fn plot(area: &super::Area<'_>, curves: &[(Ink, Curve)], width: Width) -> Result<(), DrawError> {
-    let longest = curves
-        .iter()
-        .map(|(_, curve)| curve.minutes)
-        .fold(0.0, f64::max);
-    let (unit, name) = match longest < SECONDS_BELOW {
-        true => (60.0, "seconds"),
-        false => (1.0, "minutes"),
-    };
+    let time = Time::of(curves);
+    let (from, until) = time.ends();
+    let ticks = time.ticks(width.pick(10, 5));
     let mut chart = ChartBuilder::on(area)
         .margin(4)
         .margin_right(18)
         .x_label_area_size(X_LABELS)
         .y_label_area_size(56)
-        .build_cartesian_2d(0.0..end_of_axis(longest * unit), 0.0..1.03)?;
+        .build_cartesian_2d((from..until).with_key_points(ticks), 0.0..1.03)?;
     chart
         .configure_mesh()
         .axis_style(line(Ink::Faint, 1))
         .bold_line_style(line(Ink::Grid, 1))
         .light_line_style(TRANSPARENT)
         .label_style(words(Ink::Faint))
-        .x_labels(width.pick(10, 5))
         .y_labels(5)
-        .x_label_formatter(&|x| short(*x))
+        .x_label_formatter(&|x| time.label(*x))
         .y_label_formatter(&|y| format!("{:.0}%", y * 100.0))
-        .x_desc(format!("{name} under load"))
+        .x_desc(time.name())
         .draw()?;
     let pixel = (
-        longest * unit / f64::from(width.pixels()),
+        (until - from) / f64::from(width.pixels()),
         1.0 / f64::from(HEIGHT),
     );
-    let place = |point: &Point| (point.minutes * unit, point.alive);
+    let place = |point: &Point| (time.place(point.minutes), point.alive);
     for (ink, curve) in curves {
         let corners = thinned(stairs(curve).iter().map(place), pixel);
         chart.draw_series(LineSeries::new(corners, line(*ink, 3)))?;
@@ -112,6 +105,25 @@ mod tests {
         let svg = draw(&[(Ink::First, survival(&watched))], Width::Wide).unwrap();
         assert!(svg.len() < 150_000, "{} bytes", svg.len());
         assert!(svg.matches("<polyline").count() > 100, "marks are there");
+    }
+
+    #[test]
+    fn a_lockup_after_seconds_is_seen_beside_an_hour_of_survival() {
+        let curve = |minutes: f64, failed| survival(&[Watched { minutes, failed }]);
+        let far_apart = [
+            (Ink::First, curve(0.05, true)),
+            (Ink::Second, curve(60.0, false)),
+        ];
+        let svg = draw(&far_apart, Width::Wide).unwrap();
+        for words in ["3 s", "1 min", "1 h", "logarithmic"] {
+            assert!(svg.contains(words), "{words}\n{svg}");
+        }
+        let near = [
+            (Ink::First, curve(3.0, true)),
+            (Ink::Second, curve(60.0, false)),
+        ];
+        let svg = draw(&near, Width::Narrow).unwrap();
+        assert!(svg.contains("minutes under load"), "{svg}");
     }
 
     #[test]

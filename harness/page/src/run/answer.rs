@@ -181,12 +181,29 @@ impl Answer {
             tone,
             sentence: report.conclusion.clone(),
             reasons: Vec::new(),
-            sure: vec![format!(
+            sure: [format!(
                 "That more than one change is behind it has probability {:.2}%.",
                 report.more_than_one * 100.0
-            )],
+            )]
+            .into_iter()
+            .chain(of_further(report))
+            .collect(),
         }
     }
+}
+
+/// What more time would bring; a search that has ended needs none.
+fn of_further(report: &BisectReport) -> Option<String> {
+    let further = &report.further;
+    let line = format!(
+        "Another {:.0} minutes would end the search with probability {:.0}%, and the true culprit would be held for it with \
+         {:.0}% on average, now with {:.0}%.",
+        further.minutes,
+        further.settled * 100.0,
+        further.posterior * 100.0,
+        further.now * 100.0
+    );
+    report.ending.is_none().then_some(line)
 }
 
 /// What a signature is about.
