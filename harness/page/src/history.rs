@@ -105,9 +105,10 @@ impl Row {
             Some(Change::Suspicion) => 1,
             Some(Change::Recovery) => 2,
             Some(Change::Flake) => 3,
-            Some(Change::StillFailing) => 4,
-            Some(Change::New | Change::Infrastructure | Change::NotExposed | Change::NotRun) => 5,
-            Some(Change::Unchanged) | None => 6,
+            Some(Change::Infrastructure | Change::NotExposed | Change::NotRun) => 4,
+            Some(Change::StillFailing) => 5,
+            Some(Change::New) => 6,
+            Some(Change::Unchanged) | None => 7,
         }
     }
 }
@@ -252,19 +253,35 @@ impl<'a> Nights<'a> {
 
     fn answer(&self, updated: &str) -> Answer {
         let rows = self.newest();
-        let count = |change| rows.iter().filter(|row| row.change == Some(change)).count() as u64;
+        let count = |change| {
+            let subjects = rows.iter().filter(|row| !row.control);
+            subjects.filter(|row| row.change == Some(change)).count() as u64
+        };
         let (regressions, suspicions) = (count(Change::Regression), count(Change::Suspicion));
         let recoveries = count(Change::Recovery);
-        let (word, tone) = match (rows.is_empty(), regressions, suspicions) {
-            (true, _, _) => ("No runs yet".to_owned(), Tone::Unsure),
-            (false, 0, 0) => ("Nothing got worse".to_owned(), Tone::Good),
-            (false, 0, some) => (counted(some, "suspicion"), Tone::Unsure),
-            (false, some, _) => (counted(some, "regression"), Tone::Bad),
+        let told = rows.iter().filter(|row| row.told > 0).count() as u64;
+        let is_silent = |row: &&Row| row.control && row.failed == 0;
+        let (word, tone) = if rows.is_empty() {
+            ("No runs yet".to_owned(), Tone::Unsure)
+        } else if regressions > 0 {
+            (counted(regressions, "regression"), Tone::Bad)
+        } else if told == 0 {
+            ("Nothing was learnt".to_owned(), Tone::Unsure)
+        } else if rows.iter().any(is_silent) {
+            ("A control did not lock up".to_owned(), Tone::Unsure)
+        } else if suspicions > 0 {
+            (counted(suspicions, "suspicion"), Tone::Unsure)
+        } else {
+            ("Nothing got worse".to_owned(), Tone::Good)
+        };
+        let silent = match rows.len() as u64 - told {
+            0 => String::new(),
+            some => format!(" Nothing was learnt of {}.", counted(some, "cell")),
         };
         let run = self.runs.first();
         let sentence = run.map_or(String::new(), |(started, run)| {
             format!(
-                "The newest run, `{run}` of {started}: {}, {}, {} of {}.",
+                "The newest run, `{run}` of {started}: {}, {}, {} of {}.{silent}",
                 counted(regressions, "regression"),
                 counted(suspicions, "suspicion"),
                 if recoveries == 1 {
@@ -293,26 +310,41 @@ impl<'a> Nights<'a> {
     }
 
     fn changes(&self) -> Vec<ChangeLine> {
-        let changed = |row: &&&Row| row.urgency() <= 3;
+        let changed = |row: &&&Row| row.urgency() <= 4;
         let line = |row: &Row| ChangeLine {
             cell: row.cell.clone(),
             anchor: format!("cell-{}", anchor::slug(&row.cell)),
             change: row
                 .change
                 .map_or(String::new(), |change| change.to_string()),
-            tone: match row.change {
-                Some(Change::Regression) => Tone::Bad,
-                Some(Change::Recovery) => Tone::Good,
-                Some(_) | None => Tone::Unsure,
+            // A control that fails less often is worse: it is there to fail.
+            tone: match (row.change, row.control) {
+                (Some(Change::Regression), false) | (Some(Change::Recovery), true) => Tone::Bad,
+                (Some(Change::Recovery), false) => Tone::Good,
+                (_, _) => Tone::Unsure,
             },
             kernel: row.kernel.clone(),
-            counts: counts(row),
+            counts: counts(row) + &self.before(row),
             failures: row.failures.clone(),
             report: report(&row.run),
         };
         let rows = self.newest();
         let rows = rows.iter().filter(changed).take(CELLS_MAX);
         rows.map(|row| line(row)).collect()
+    }
+
+    /// What the runs before one that are shown said of its cell.
+    fn before(&self, row: &Row) -> String {
+        let cells = self.rows.get(row.cell.as_str()).into_iter();
+        let all = cells.flat_map(BTreeMap::values);
+        let before = all.filter(|one| one.started < row.started);
+        let (failed, told) = before.fold((0, 0), |(failed, told), one| {
+            (failed + one.failed, told + one.told)
+        });
+        match told {
+            0 => String::new(),
+            _ => format!("; {failed} of {told} in the runs before"),
+        }
     }
 
     fn heads(&self) -> Vec<NightHead> {
@@ -326,7 +358,10 @@ impl<'a> Nights<'a> {
 
     fn line(&self, cell: &str, rows: &BTreeMap<&str, &Row>) -> CellLine {
         let square = |row: &Row| Square {
-            text: format!("{}/{}", row.failed, row.told),
+            text: match row.told {
+                0 => "?".to_owned(),
+                told => format!("{}/{told}", row.failed),
+            },
             tone: row.tone(),
             strong: matches!(row.change, Some(Change::Regression | Change::Recovery)),
             about: about(row),
@@ -374,6 +409,10 @@ impl<'a> Nights<'a> {
 }
 
 fn counts(row: &Row) -> String {
+    if row.told == 0 {
+        let trials = counted(row.trials.into(), "trial");
+        return format!("nothing was learnt of its kernel in {trials}");
+    }
     let silent = row.trials - row.told.min(row.trials);
     let silent = match silent {
         0 => String::new(),

@@ -134,17 +134,21 @@ fn answer(report: &NightReport, changed: &[&CellReport]) -> Answer {
         Conclusion::Regression => (
             "Regression",
             Tone::Bad,
-            "Some cell fails more often than it used to, and nobody has filed that.",
+            format!(
+                "{} more often than in the nights before, beyond chance, and nobody has filed that.",
+                worse(changed)
+            ),
         ),
         Conclusion::Clean => (
             "Clean",
             Tone::Good,
-            "No cell is known to fail more often, and the control showed that it would have been seen.",
+            "No cell is known to fail more often, and the control showed that it would have been seen.".to_owned(),
         ),
         Conclusion::CouldNotTell => (
             "Could not tell",
             Tone::Unsure,
-            "A control stayed silent, nothing could be tested, or something failed of which nobody can say whether that is chance.",
+            "A control stayed silent, nothing could be tested, or something failed of which nobody can say whether that is chance."
+                .to_owned(),
         ),
     };
     let count = |change| {
@@ -162,7 +166,7 @@ fn answer(report: &NightReport, changed: &[&CellReport]) -> Answer {
             .to_owned(),
         word: word.to_owned(),
         tone,
-        sentence: sentence.to_owned(),
+        sentence,
         reasons: report.reasons.clone(),
         sure: vec![
             format!(
@@ -174,6 +178,22 @@ fn answer(report: &NightReport, changed: &[&CellReport]) -> Answer {
             ),
             format!("{:.0} of {:.0} minutes were spent{cut}.", budget.spent, budget.minutes),
         ],
+    }
+}
+
+/// Who got worse, as the beginning of a sentence.
+fn worse(changed: &[&CellReport]) -> String {
+    let regressed = changed
+        .iter()
+        .filter(|cell| !cell.control && cell.judged.change == Change::Regression);
+    let names: Vec<String> = regressed.map(|cell| format!("`{}`", cell.cell)).collect();
+    match names.as_slice() {
+        [] => "Some cell fails".to_owned(),
+        [one] => format!("{one} fails"),
+        [one, rest @ ..] => format!(
+            "{one} and {} fail",
+            counted(rest.len() as u64, "other cell")
+        ),
     }
 }
 
@@ -203,17 +223,22 @@ fn is_news(cell: &CellReport) -> bool {
     }
 }
 
-fn tone(change: Change) -> Tone {
-    match change {
-        Change::Regression => Tone::Bad,
-        Change::Recovery | Change::Unchanged => Tone::Good,
-        Change::New
-        | Change::Suspicion
-        | Change::Flake
-        | Change::StillFailing
-        | Change::Infrastructure
-        | Change::NotExposed
-        | Change::NotRun => Tone::Unsure,
+/// A control that fails less often is worse: it is there to fail.
+fn tone(cell: &CellReport) -> Tone {
+    match (cell.judged.change, cell.control) {
+        (Change::Regression, false) | (Change::Recovery, true) => Tone::Bad,
+        (Change::Recovery | Change::Unchanged, false) | (Change::StillFailing, true) => Tone::Good,
+        (Change::Regression | Change::Unchanged, true) => Tone::Unsure,
+        (
+            Change::New
+            | Change::Suspicion
+            | Change::Flake
+            | Change::Infrastructure
+            | Change::NotExposed
+            | Change::NotRun,
+            _,
+        )
+        | (Change::StillFailing, false) => Tone::Unsure,
     }
 }
 
@@ -229,17 +254,18 @@ fn line(cell: &CellReport, near: &[CloseUp]) -> CellLine {
         .iter()
         .filter(|near| cell.trials.iter().any(|line| line.id == near.id));
     let mut reasons = cell.judged.reasons.clone();
-    reasons.extend(
-        cell.untestable
-            .iter()
-            .map(|why| format!("it cannot be tested: {why}")),
-    );
+    // Of a cell that was not tried it is the reason already.
+    let more = cell.untestable.iter().filter(|why| !reasons.contains(why));
+    let more: Vec<String> = more
+        .map(|why| format!("it cannot be tested: {why}"))
+        .collect();
+    reasons.extend(more);
     CellLine {
         cell: cell.cell.to_string(),
         anchor: format!("cell-{}", anchor::slug(&cell.cell.to_string())),
         kernel: kernel(cell),
         change: cell.judged.change.to_string(),
-        tone: tone(cell.judged.change),
+        tone: tone(cell),
         reasons,
         failures: cell
             .failures
@@ -333,10 +359,7 @@ fn cells(report: &NightReport) -> Table {
             let role = if cell.control { ", control" } else { "" };
             vec![
                 Cell::noted(&cell.cell.to_string(), &format!("{}{role}", kernel(cell))),
-                Cell::toned(
-                    cell.judged.change.to_string(),
-                    Some(tone(cell.judged.change)),
-                ),
+                Cell::toned(cell.judged.change.to_string(), Some(tone(cell))),
                 Cell::number(format!("{lost}/{}", cell.trials.len())),
                 Cell::number(format!("{:.1}", cell.exposed_minutes)),
                 Cell::number(meetings),

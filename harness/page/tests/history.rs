@@ -71,6 +71,10 @@ fn what_changed_stands_first_and_every_square_says_what_it_is() {
     keep("history.html", &html);
     check(&html);
     at(&html, "1 regression");
+    at(
+        &html,
+        "3 of 4 trials failed in 4.0 exposed minutes; 0 of 36 in the runs before",
+    );
     assert!(at(&html, "#cell-next_2fload") < at(&html, "#cell-flaky_2fload"));
     at(
         &html,
@@ -83,6 +87,48 @@ fn what_changed_stands_first_and_every_square_says_what_it_is() {
     );
     let stable = &html[at(&html, "<tr id=\"cell-stable")..];
     assert!(!stable[..stable.find("</tr>").unwrap()].contains("strong"));
+}
+
+#[test]
+fn a_night_that_told_nothing_is_no_good_news() {
+    let mut blind = night(1, 3, 0);
+    for trial in &mut blind.trials {
+        trial.told = Told::HostTrouble;
+    }
+    let row = |cell: &str, night: &CellNight, change| Row::new(cell, night, Some(change), false);
+    let rows = [
+        row("a/load/eight/all", &night(0, 3, 0), Change::Unchanged),
+        row("a/load/eight/all", &blind, Change::Infrastructure),
+    ];
+    let html = history::page(&rows, "now").unwrap();
+    at(&html, "<p class=\"word\">Nothing was learnt</p>");
+    // Beside a cell that told something it is one of the things to read.
+    let mut rows = rows.to_vec();
+    rows.push(row("b/load/eight/all", &night(1, 3, 0), Change::Unchanged));
+    let html = history::page(&rows, "now").unwrap();
+    at(&html, "Nothing was learnt of 1 cell.");
+    let changes = &html[at(&html, "id=\"changes\"")..at(&html, "id=\"grid\"")];
+    assert!(changes.contains("a/load/eight/all") && !changes.contains("b/load"));
+    at(
+        changes,
+        "nothing was learnt of its kernel in 3 trials; 0 of 3 in the runs before",
+    );
+}
+
+#[test]
+fn a_control_that_fails_no_more_is_bad_news() {
+    let row = |run, failed, change| {
+        Row::new(
+            "control/load/eight/all",
+            &night(run, 4, failed),
+            Some(change),
+            true,
+        )
+    };
+    let rows = [row(0, 4, Change::StillFailing), row(1, 0, Change::Recovery)];
+    let html = history::page(&rows, "now").unwrap();
+    at(&html, "<td class=\"tone-bad\">recovery</td>");
+    at(&html, "<p class=\"word\">A control did not lock up</p>");
 }
 
 #[test]
