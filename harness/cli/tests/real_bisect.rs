@@ -102,7 +102,9 @@ fn repository(folder: &Path, commits: u32, culprit: u32, defect: &str, root: &Pa
          done
          git rev-parse --short=12 culprit",
         root = root.display(),
-        without = UNUSED.map(|place| format!("--exclude='./{place}/*.[chS]'")).join(" "),
+        without = UNUSED
+            .map(|place| format!("--exclude='./{place}/*.[chS]'"))
+            .join(" "),
         files = HARMLESS.join(" "),
     );
     shell(folder, &script)

@@ -445,7 +445,7 @@ fn registers_that_were_cut_or_garbled_are_refused() {
     assert_eq!(parse(&text.repeat(2)), Err(BadRegisters::Twice(0)));
     let long = text.replace("R8 =0", &format!("R8 ={}", "f".repeat(10_000)));
     assert!(
-        matches!(parse(&long), Err(BadRegisters::Value { register: "R8", found, .. }) if found.len() == 40)
+        matches!(parse(&long), Err(BadRegisters::Value { register: "R8", found, .. }) if found.len() == 80)
     );
     for (from, to) in [
         ("CPL=0", "CPL=4"),
