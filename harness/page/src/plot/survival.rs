@@ -22,13 +22,12 @@ pub(crate) fn draw(curves: &[(Ink, Curve)], width: Width) -> Result<String, Erro
 fn plot(area: &super::Area<'_>, curves: &[(Ink, Curve)], width: Width) -> Result<(), DrawError> {
     let time = Time::of(curves);
     let (from, until) = time.ends();
-    let ticks = time.ticks(width.pick(10, 5));
     let mut chart = ChartBuilder::on(area)
         .margin(4)
         .margin_right(18)
         .x_label_area_size(X_LABELS)
         .y_label_area_size(56)
-        .build_cartesian_2d((from..until).with_key_points(ticks), 0.0..1.03)?;
+        .build_cartesian_2d(time.axis(width.pick(10, 5)), 0.0..1.03)?;
     chart
         .configure_mesh()
         .axis_style(line(Ink::Faint, 1))

@@ -1,7 +1,9 @@
 //! Time under load, to the right.
 
+use std::ops::Range;
+
 use kverdict_core::statistics::survival::Curve;
-use plotters::coord::ranged1d::{BoldPoints, Ranged};
+use plotters::coord::ranged1d::{BoldPoints, DefaultFormatting, KeyPointHint, Ranged};
 use plotters::coord::types::RangedCoordf64;
 
 use super::{end_of_axis, short};
@@ -37,6 +39,29 @@ pub(super) enum Time {
         /// The longest one.
         longest: f64,
     },
+}
+
+/// Places from one end to the other, with numbers at some of them.
+pub(super) struct Axis {
+    places: RangedCoordf64,
+    ticks: Vec<f64>,
+}
+
+impl Ranged for Axis {
+    type FormatOption = DefaultFormatting;
+    type ValueType = f64;
+
+    fn map(&self, value: &f64, limit: (i32, i32)) -> i32 {
+        self.places.map(value, limit)
+    }
+
+    fn key_points<Hint: KeyPointHint>(&self, _: Hint) -> Vec<f64> {
+        self.ticks.clone()
+    }
+
+    fn range(&self) -> Range<f64> {
+        self.places.range()
+    }
 }
 
 impl Time {
@@ -84,8 +109,17 @@ impl Time {
         }
     }
 
-    /// Places of numbers, not many more than `count`.
-    pub fn ticks(&self, count: usize) -> Vec<f64> {
+    /// With not many more numbers than `count`.
+    pub fn axis(&self, count: usize) -> Axis {
+        let (from, until) = self.ends();
+        Axis {
+            places: RangedCoordf64::from(from..until),
+            ticks: self.ticks(count),
+        }
+    }
+
+    /// Places of numbers.
+    fn ticks(&self, count: usize) -> Vec<f64> {
         let (from, until) = self.ends();
         match self {
             Self::Even { .. } => RangedCoordf64::from(from..until).key_points(BoldPoints(count)),
