@@ -9,7 +9,7 @@ use super::tools::{self, uses_spatch};
 use crate::catalogue::Patch;
 
 /// Raised when the meaning of a key's inputs changes, so that old builds are not taken for new.
-const KEY_SCHEMA: &str = "1";
+const KEY_SCHEMA: &str = "2";
 /// Raised when something in a work place gets another name: it is then begun anew.
 const WORK_LAYOUT: &str = "2";
 
