@@ -22,6 +22,7 @@ ssh "$host" "cat > $place/spec-$index.json" < "$spec"
 ssh "$host" "$place/kverdict trial --spec $place/spec-$index.json --index $index --out $place/trials" > /dev/null
 
 # Back, whole or not at all.
+mkdir -p "$out"
 incoming=$(mktemp -d "$out/.incoming-XXXXXX")
 trap 'rm -rf "$incoming"' EXIT
 id=$(printf %04d "$index")

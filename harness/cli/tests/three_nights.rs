@@ -169,7 +169,7 @@ fn the_history(told: &Told) {
 }
 
 fn the_difference_of_two(told: &Told) {
-    let diff = told.json(&["diff", &told.runs[1], &told.runs[2]]);
+    let diff = told.json(&["diff", &told.runs[1], &told.runs[2], "--alpha", "0.1"]);
     assert_eq!(diff["conclusion"], "some-worse", "{diff:#}");
     for (kernel, judgement) in [
         ("breaks", "worse"),
@@ -182,7 +182,7 @@ fn the_difference_of_two(told: &Told) {
     let flaky = named(&diff["cells"], "cell", "flaky");
     assert_ne!(flaky["judgement"], "worse", "{flaky:#}");
     assert_ne!(flaky["judgement"], "better", "{flaky:#}");
-    let text = told.says(1, &["diff", &told.runs[1], &told.runs[2]]);
+    let text = told.says(1, &["diff", &told.runs[1], &told.runs[2], "--alpha", "0.1"]);
     assert!(text.starts_with("WORSE: "), "{text}");
 }
 

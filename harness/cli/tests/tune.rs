@@ -27,8 +27,8 @@ parameters:
 const GUEST: &str = r#"
 boot
 plan=$(tail -c 8192 "$initrd")
-met=5
-case "$plan" in *'"roamers":{"count":8'*) met=20 ;; esac
+met=15
+case "$plan" in *'"roamers":{"count":8'*) met=60 ;; esac
 case "$plan" in *'"kernel.numa_balancing_scan_size_mb","64"'*)
     say '{"type":"tuned","name":"kernel.numa_balancing_scan_size_mb","value":"64","error":"too small"}' ;;
 esac

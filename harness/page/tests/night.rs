@@ -73,8 +73,10 @@ fn night(run: &Recorded) -> NightReport {
     next.judged.before = statistics::rate(0, 40.0);
     next.judged.tonight = statistics::rate(3, 0.65);
     next.judged.evidence = 412.3;
+    // A trial is of one cell only.
     let control = CellReport {
         control: true,
+        trials: Vec::new(),
         ..of(run, "unfixed", "unfixed", Change::StillFailing, &[])
     };
     let mut flaky = of(

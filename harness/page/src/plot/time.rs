@@ -139,11 +139,11 @@ impl Time {
         match self {
             Self::Even { .. } => short(place),
             Self::Logarithmic { .. } => {
-                let seconds = place.exp();
-                // The logarithm of a minute is that of a bit less.
-                if seconds < 59.9 {
+                // The exponential of a minute's logarithm is a bit less or more than a minute.
+                let seconds = (place.exp() * 1000.0).round() / 1000.0;
+                if seconds < 60.0 {
                     format!("{} s", short(seconds))
-                } else if seconds < 3599.0 {
+                } else if seconds < 3600.0 {
                     format!("{} min", short(seconds / 60.0))
                 } else {
                     format!("{} h", short(seconds / 3600.0))
