@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use kverdict_core::host::{Host, cpu_list};
 use rustix::thread::{CpuSet, sched_getaffinity};
 
-/// Where every program keeps its locks (FHS 3.0, 5.9); without it, the folder for temporary files.
+/// Where every program keeps its locks (FHS 3.0, 5.9); where not everybody may, the folder for temporary files.
 const LOCKS: &str = "/run/lock";
 
 /// CPUs that are kept for one guest, until this is dropped or the process ends.
@@ -48,12 +48,9 @@ impl Cpus {
         for node in &mut nodes {
             node.retain(allowed);
         }
-        let shared = Path::new(LOCKS);
-        let place = match shared.is_dir() {
-            true => shared.to_owned(),
-            false => std::env::temp_dir(),
-        };
-        Self::of(Host::new(nodes), place.join("kverdict"))
+        let host = Host::new(nodes);
+        Self::of(host.clone(), Path::new(LOCKS).join("kverdict"))
+            .or_else(|_| Self::of(host, std::env::temp_dir().join("kverdict-locks")))
     }
 
     /// A host whose leases are locks in a folder.
