@@ -3,6 +3,7 @@
 //! default; `cargo xtask test` runs it after the tests that have unpacked that source.
 
 mod exported;
+mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -106,11 +107,7 @@ impl Python {
 
 /// The kernel's own parser, out of a source that the cache has.
 fn kunit() -> PathBuf {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(
-        || Path::new(&std::env::var_os("HOME").unwrap()).join(".cache"),
-        PathBuf::from,
-    );
-    let sources = fs::read_dir(cache.join("kverdict/sources")).unwrap();
+    let sources = fs::read_dir(support::cache().join("sources")).unwrap();
     let folders = sources.map(|entry| entry.unwrap().path().join("tools/testing/kunit"));
     let mut found = folders.filter(|folder| folder.join("kunit_parser.py").exists());
     found

@@ -159,13 +159,17 @@ impl Drop for Guest {
     }
 }
 
+/// The cache that kverdict uses when nothing else is said.
+pub fn cache() -> PathBuf {
+    let set = |name| std::env::var_os(name).map(PathBuf::from);
+    set("KVERDICT_CACHE")
+        .or_else(|| Some(set("XDG_CACHE_HOME")?.join("kverdict")))
+        .unwrap_or_else(|| set("HOME").unwrap().join(".cache/kverdict"))
+}
+
 /// Starts QEMU as a person would, with a kernel of the cache, by its key.
 pub fn start_guest(kernel: &str, initramfs: &Path, qmp: &Path) -> Guest {
-    let set = |name| std::env::var_os(name).map(PathBuf::from);
-    let cache = set("KVERDICT_CACHE")
-        .or_else(|| Some(set("XDG_CACHE_HOME")?.join("kverdict")))
-        .unwrap_or_else(|| set("HOME").unwrap().join(".cache/kverdict"));
-    let image = cache.join("builds").join(kernel).join("bzImage");
+    let image = cache().join("builds").join(kernel).join("bzImage");
     assert!(image.is_file(), "{} is not there", image.display());
     let child = Command::new("qemu-system-x86_64")
         .args(["-display", "none", "-m", "1024", "-cpu", "max"])
