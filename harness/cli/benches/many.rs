@@ -13,6 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use parallel::Bench;
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Plays what real guests have said, at once; lives on for `$LIVES` seconds.
 const GUEST: &str = r#"#!/bin/sh
@@ -68,7 +69,14 @@ fn one_by_one(trials: u32) {
 }
 
 fn side_by_side(trials: u32, jobs: u32) {
-    let bench = bench(trials / 2);
+    let bench = bench(trials);
+    // So many lockups of the control are asked for, and the run is ended when there are so many trials.
+    let campaign = fs::read_to_string(bench.place.path("campaign.yaml")).expect("a campaign");
+    let more = format!("min_control_lockups: {trials}");
+    bench.place.write(
+        "campaign.yaml",
+        &campaign.replace("min_control_lockups: 100", &more),
+    );
     let began = Instant::now();
     let text = jobs.to_string();
     let arguments = ["verify", "campaign.yaml", "--json", "--jobs", &text];
@@ -90,7 +98,11 @@ fn side_by_side(trials: u32, jobs: u32) {
         let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
         let times = fields.split_whitespace().skip(11).take(2);
         cpu = cpu.max(times.filter_map(|ticks| ticks.parse::<u64>().ok()).sum());
-        thread::sleep(Duration::from_millis(100));
+        if bench.place.trials() >= trials as usize {
+            let leader = i32::try_from(verify.id()).ok().and_then(Pid::from_raw);
+            kill_process(leader.expect("a process"), Signal::INT).expect("it can be interrupted");
+        }
+        thread::sleep(Duration::from_millis(250));
     }
     let records = bench.records().len();
     println!(
