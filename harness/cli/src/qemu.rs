@@ -124,11 +124,7 @@ fn machine_and_cpu(guest: &Guest, acceleration: Acceleration) -> Vec<String> {
     } else {
         format!("{total},sockets={total},cores=1,threads=1")
     };
-    let memory: u64 = guest
-        .nodes
-        .iter()
-        .map(|node| u64::from(node.memory_mib))
-        .sum();
+    let memory = guest.memory_mib();
     let mut argv = words("-machine");
     argv.push(guest.machine.clone());
     for (flag, value) in [

@@ -133,6 +133,12 @@ impl Boot {
 }
 
 impl Guest {
+    /// Memory of all nodes, in MiB.
+    pub fn memory_mib(&self) -> u64 {
+        let of_nodes = self.nodes.iter().map(|node| u64::from(node.memory_mib));
+        of_nodes.sum()
+    }
+
     /// Ordered pairs of vCPUs that are on different nodes.
     pub fn pairs_across_nodes(&self) -> u64 {
         let cpus = || self.nodes.iter().map(|node| u64::from(node.cpus));

@@ -279,20 +279,13 @@ impl Schedule for UntilTold<'_> {
         let settled = order::settled(&records.trials, out);
         let assess = |trials| reports::assess(self.manifest, &records.armings, trials);
         let tried = records.trials.len() + out.len();
+        let minutes_out = out.len() as f64 * f64::from(policy.load_seconds) / 60.0;
         let is_over = records.armings.iter().any(|one| one.doubt().is_some())
             || says_nothing(policy, &records.trials)
+            || tried >= policy.max_trials_per_arm as usize
             || assess(settled).state != State::Unknown
-            || (out.is_empty() && tried >= policy.max_trials_per_arm as usize);
-        if is_over {
-            return Ok(match out.is_empty() {
-                true => Step::End(None),
-                false => Step::Wait,
-            });
-        }
-        let minutes_out = out.len() as f64 * f64::from(policy.load_seconds) / 60.0;
-        let enough = assess(&records.trials).minutes_to_go <= minutes_out
-            || tried >= policy.max_trials_per_arm as usize;
-        Ok(match (enough, out.is_empty()) {
+            || assess(&records.trials).minutes_to_go <= minutes_out;
+        Ok(match (is_over, out.is_empty()) {
             (false, _) => Step::Trial(campaign.arm_with(Role::Subject).to_owned()),
             (true, true) => Step::End(None),
             (true, false) => Step::Wait,

@@ -46,10 +46,7 @@ impl<'scope, 'env> Elsewhere<'scope, 'env> {
     ) -> Result<Self> {
         Ok(Self {
             place,
-            jobs: match jobs {
-                Jobs::Auto => JOBS_DEFAULT,
-                Jobs::AtMost(jobs) => jobs,
-            },
+            jobs: jobs.or(JOBS_DEFAULT),
             program,
             spec: Spec::lay_out(place.guests, place.campaign)?,
             threads: Threads::new(scope, &place.stop),

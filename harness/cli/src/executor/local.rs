@@ -69,12 +69,7 @@ impl<'scope, 'env> Local<'scope, 'env> {
 impl Executor for Local<'_, '_> {
     fn has_room(&mut self, under_way: usize) -> Result<bool> {
         let guest = &self.place.campaign.guest;
-        let memory: u64 = guest
-            .nodes
-            .iter()
-            .map(|node| u64::from(node.memory_mib))
-            .sum();
-        let needed = (under_way as u64 + 1) * (memory + OVERHEAD_MIB);
+        let needed = (under_way as u64 + 1) * (guest.memory_mib() + OVERHEAD_MIB);
         let first = under_way == 0;
         let allowed = match self.jobs {
             Jobs::Auto => true,

@@ -69,6 +69,16 @@ pub enum Jobs {
     AtMost(usize),
 }
 
+impl Jobs {
+    /// How many at a time where nobody knows what the machines have: `default`, unless it was said.
+    fn or(self, default: usize) -> usize {
+        match self {
+            Self::Auto => default,
+            Self::AtMost(jobs) => jobs,
+        }
+    }
+}
+
 impl FromStr for Jobs {
     type Err = String;
 

@@ -16,7 +16,7 @@ use xshell::{Shell, cmd};
 
 use super::local::Place;
 use super::spec::{self, Spec};
-use super::{Executor, ExecutorArgs, Jobs};
+use super::{Executor, ExecutorArgs};
 use crate::guests;
 use crate::process::{self, Interrupted};
 use crate::progress::Task;
@@ -71,14 +71,10 @@ impl<'a> Slurm<'a> {
     /// # Errors
     /// When there is none, or the run's folder cannot be written.
     pub fn new(place: &'a Place<'a>, args: &'a ExecutorArgs) -> Result<Self> {
-        let jobs = match args.jobs {
-            Jobs::Auto => JOBS_DEFAULT,
-            Jobs::AtMost(jobs) => jobs.min(JOBS_MAX),
-        };
         let slurm = Self {
             place,
             sh: Shell::new()?,
-            jobs,
+            jobs: args.jobs.or(JOBS_DEFAULT).min(JOBS_MAX),
             arguments: &args.slurm_arg,
             spec: Spec::lay_out(place.guests, place.campaign)?,
             waiting: Vec::new(),
@@ -162,11 +158,6 @@ impl<'a> Slurm<'a> {
     /// What one task needs. The user's own arguments come behind, and win.
     fn resources(&self) -> Vec<String> {
         let (guest, policy) = (&self.place.campaign.guest, &self.place.campaign.policy);
-        let memory: u64 = guest
-            .nodes
-            .iter()
-            .map(|node| u64::from(node.memory_mib))
-            .sum();
         let seconds = policy.boot_deadline_seconds
             + policy.load_seconds * 3
             + policy.shutdown_deadline_seconds
@@ -180,7 +171,7 @@ impl<'a> Slurm<'a> {
             "--nodes=1".to_owned(),
             "--ntasks=1".to_owned(),
             format!("--cpus-per-task={}", guest.cpus()),
-            format!("--mem={}M", memory + OVERHEAD_MIB),
+            format!("--mem={}M", guest.memory_mib() + OVERHEAD_MIB),
             format!("--time={}", seconds.div_ceil(60)),
         ]
     }
