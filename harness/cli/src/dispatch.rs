@@ -139,7 +139,8 @@ impl Dispatch<'_> {
 
     fn new_order(&mut self, arm: String) -> Result<Order> {
         let number = self.records.next_number();
-        let order = Order { number, arm };
+        let cell = None;
+        let order = Order { number, arm, cell };
         self.run.order(&order)?;
         self.records.orders.push(order.clone());
         Ok(order)

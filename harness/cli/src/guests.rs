@@ -1,5 +1,6 @@
 //! How the guests of a run are made: its kernels, what runs their instructions, and where their files are.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
@@ -39,7 +40,7 @@ pub struct Bootable {
 }
 
 /// What all guests of a run have in common.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Guests {
     /// The kernels.
     pub kernels: Vec<Bootable>,
@@ -56,6 +57,8 @@ pub struct Guests {
 pub struct Surroundings<'a> {
     /// Its folder, which is emptied first.
     pub dir: TrialDir,
+    /// What the guest boots into.
+    pub initramfs: PathBuf,
     /// CPUs of the host that are its own; absent: it runs on any.
     pub lease: Option<&'a Lease>,
     /// Ends the trial, without a result, when it is set.
@@ -100,7 +103,7 @@ impl Guests {
             dir: around.dir.clone(),
             machine: Machine {
                 holder: holder.as_ref(),
-                ..self.machine(campaign, &id, kernel, LOAD)
+                ..self.machine(campaign, &id, kernel, around.initramfs.clone())
             },
             symbols: &kernel.symbols,
             signature: &campaign.signature,
@@ -144,7 +147,7 @@ impl Guests {
             arm,
             &kernel.build,
             &self.run.trial(&id),
-            &self.machine(campaign, &id, kernel, IDLE),
+            &self.machine(campaign, &id, kernel, self.run.initramfs(IDLE)),
             &kernel.symbols,
             &campaign.policy,
         )?;
@@ -160,14 +163,14 @@ impl Guests {
         campaign: &'b Campaign,
         id: &'b str,
         kernel: &'b Bootable,
-        task: &str,
+        initramfs: PathBuf,
     ) -> Machine<'b> {
         Machine {
             name: id,
             guest: &campaign.guest,
             acceleration: self.acceleration,
             kernel: &kernel.boot,
-            initramfs: self.run.initramfs(task),
+            initramfs,
             cmdline: Vec::new(),
             ports: Ports::Files,
             holder: None,

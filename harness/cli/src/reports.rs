@@ -282,6 +282,22 @@ pub fn night<'a>(
     }
 }
 
+/// Judges a night's records.
+///
+/// # Errors
+/// When the run's folder cannot be read.
+pub fn judge_night(
+    dir: &RunDir,
+    manifest: &NightManifest,
+    records: &Records<NightTrial>,
+) -> Result<NightReport> {
+    let (known, past) = (Known::read(dir)?, past::read(dir)?);
+    let id = dir.id();
+    let night = night(&id, manifest, &known, &past, &records.armings);
+    let environment = night_environment(dir, manifest, records);
+    Ok(judge::judge(&night, &records.trials, environment))
+}
+
 /// Judges a night's records and writes `report.txt`, `report.json` and `report.html`.
 ///
 /// # Errors
@@ -291,14 +307,7 @@ pub fn write_night(
     manifest: &NightManifest,
     records: &Records<NightTrial>,
 ) -> Result<NightReport> {
-    let (known, past) = (Known::read(dir)?, past::read(dir)?);
-    let id = dir.id();
-    let night = night(&id, manifest, &known, &past, &records.armings);
-    let report = judge::judge(
-        &night,
-        &records.trials,
-        night_environment(dir, manifest, records),
-    );
+    let report = judge_night(dir, manifest, records)?;
     store::replace(&dir.report_json(), &serde_json::to_vec_pretty(&report)?)?;
     store::replace(&dir.report_text(), report.to_string().as_bytes())?;
     let trials: Vec<&TrialRecord> = records.trials.iter().map(AsRef::as_ref).collect();

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
@@ -45,7 +46,8 @@ pub struct Means<'a> {
 pub struct Session<'a> {
     progress: &'a Progress,
     records: Vec<(String, BuildRecord)>,
-    guests: Guests,
+    /// Shared with the threads that make trials.
+    guests: Arc<Guests>,
 }
 
 impl<'a> Session<'a> {
@@ -108,12 +110,12 @@ impl<'a> Session<'a> {
         Ok(Self {
             progress: means.progress,
             records,
-            guests: Guests {
+            guests: Arc::new(Guests {
                 kernels,
                 acceleration: acceleration.acceleration,
                 qemu: means.qemu.to_owned(),
                 run: run.dir().clone(),
-            },
+            }),
         })
     }
 
@@ -124,6 +126,14 @@ impl<'a> Session<'a> {
     /// When the run's folder cannot be written.
     pub fn lay_out(&self, campaign: &Campaign, run: &RunDir) -> Result<()> {
         initramfs::write(&run.initramfs(LOAD), &campaign.load_plan(), None)?;
+        self.lay_out_idle(campaign, run)
+    }
+
+    /// The same for guests that are locked up on purpose alone.
+    ///
+    /// # Errors
+    /// As [`Session::lay_out`].
+    pub fn lay_out_idle(&self, campaign: &Campaign, run: &RunDir) -> Result<()> {
         let idle = campaign.guest_plan(protocol::Task::Idle);
         initramfs::write(&run.initramfs(IDLE), &idle, None)
     }
@@ -142,10 +152,12 @@ impl<'a> Session<'a> {
         let order = Order {
             number,
             arm: arm.to_owned(),
+            cell: None,
         };
         run.trial_started(&order);
         let around = Surroundings {
             dir: run.dir().trial(&order.id()),
+            initramfs: run.dir().initramfs(LOAD),
             lease: None,
             stop: &AtomicBool::new(false),
             progress: Some(self.progress),
@@ -156,7 +168,7 @@ impl<'a> Session<'a> {
     }
 
     /// The kernels, and how their guests run.
-    pub fn guests(&self) -> &Guests {
+    pub fn guests(&self) -> &Arc<Guests> {
         &self.guests
     }
 
@@ -195,7 +207,7 @@ impl<'a> Session<'a> {
     /// # Errors
     /// As [`Session::trial`].
     pub fn prove_detectors(&mut self, campaign: &Campaign, arm: &str) -> Result<Arming> {
-        self.guests.prove_detectors(campaign, arm, self.progress)
+        Arc::make_mut(&mut self.guests).prove_detectors(campaign, arm, self.progress)
     }
 }
 

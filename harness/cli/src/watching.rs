@@ -4,23 +4,23 @@ use std::fs::{self, File};
 use std::mem;
 
 use anyhow::Result;
-use kverdict_core::night::report::NightReport;
+use kverdict_core::night::NightTrial;
 use kverdict_core::record::{Standing, TrialRecord};
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::layout::RunDir;
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, NightManifest};
 use crate::tail::Tail;
-use crate::{store, verification};
+use crate::{reports, store, verification};
 
 /// What a run has said so far.
 #[derive(Debug)]
 pub struct Watched {
     dir: RunDir,
     events: Lines,
-    /// What is being done now, in a few words; empty: nothing that is known.
-    pub now: String,
+    /// Ids of the trials under way, the latest last.
+    under_way: Vec<String>,
     counts: Vec<(Standing, u32)>,
 }
 
@@ -69,7 +69,7 @@ impl Watched {
         Self {
             events: Lines::new(Tail::new(dir.events())),
             dir,
-            now: String::new(),
+            under_way: Vec::new(),
             counts: Vec::new(),
         }
     }
@@ -105,6 +105,15 @@ impl Watched {
         Ok(lock.try_lock_shared().is_err())
     }
 
+    /// What is being done now, in a few words; empty: nothing that is known.
+    pub fn now(&self) -> String {
+        match &self.under_way[..] {
+            [] => String::new(),
+            [id] => format!("trial {id}"),
+            [.., id] => format!("{} trials, the latest {id}", self.under_way.len()),
+        }
+    }
+
     /// Trials so far, in words.
     pub fn counts(&self) -> String {
         let total: u32 = self.counts.iter().map(|(_, count)| count).sum();
@@ -127,10 +136,9 @@ impl Watched {
                 .trim()
                 .to_owned();
         }
-        let night = fs::read(self.dir.report_json()).ok();
-        let night = night.and_then(|json| serde_json::from_slice::<NightReport>(&json).ok());
-        if let Some(night) = night {
-            return night.outlook();
+        if let Ok((manifest, records)) = store::read::<NightManifest, NightTrial>(&self.dir) {
+            let night = reports::judge_night(&self.dir, &manifest, &records);
+            return night.map_or_else(|_| String::new(), |night| night.outlook());
         }
         // Of all other kinds there is a report after each trial.
         let report = fs::read_to_string(self.dir.report_text()).unwrap_or_default();
@@ -142,11 +150,14 @@ impl Watched {
         let word = |key: &str| event.detail[key].as_str().unwrap_or_default().to_owned();
         match event.event.as_str() {
             "trial-started" => {
-                self.now = format!("trial {}", word("id"));
+                let id = word("id");
+                // One that was begun before a kill begins anew.
+                self.under_way.retain(|one| *one != id);
+                self.under_way.push(id);
                 format!("trial {} began", word("id"))
             }
             "trial-ended" => {
-                self.now = String::new();
+                self.under_way.retain(|one| *one != word("id"));
                 if let Ok(standing) = serde_json::from_value(event.detail["standing"].clone()) {
                     self.count(standing);
                 }

@@ -6,10 +6,12 @@ mod support;
 
 use std::fs;
 use std::process::Command;
+use std::time::Duration;
 
 use made_up::{DEFECT, shell};
 use nights::{Bench, NIGHT, change, text};
 use serde_json::Value;
+use support::wait_until;
 
 #[test]
 fn a_regression_is_told_with_a_summary_and_nothing_else_is() {
@@ -144,6 +146,35 @@ fn a_killed_night_is_a_smaller_one_and_goes_on() {
     let (code, again, errors) = bench.place.run(&arguments);
     assert_eq!(code, Some(125), "{errors}");
     assert_eq!(again, report);
+}
+
+#[test]
+fn cells_are_tried_side_by_side_and_what_a_kill_took_is_tried_again() {
+    let bench = Bench::new();
+    bench.place.write("hang", "0001");
+    let arguments = ["nightly", "night.yaml", "--json", "--jobs", "2"];
+    let mut first = bench.place.start(&arguments);
+    wait_until(Duration::from_secs(60), "the other cell is tried", || {
+        bench.trials() >= 2
+    });
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let run = bench.runs().pop().unwrap();
+    let list = fs::read_to_string(run.join("trials.jsonl")).unwrap();
+    assert!(
+        list.contains("0002-fixed") && !list.contains("0001-"),
+        "{list}"
+    );
+
+    fs::remove_file(bench.place.path("hang")).unwrap();
+    let arguments = ["nightly", "--resume", run.to_str().unwrap(), "--json"];
+    let (code, report, errors) = bench
+        .place
+        .run(&[&arguments[..], &["--jobs", "2"]].concat());
+    assert_eq!(code, Some(125), "{errors}");
+    let trials = |cell: usize| report["cells"][cell]["trials"].as_array().unwrap();
+    assert_eq!(trials(0)[0]["id"], "0001-unfixed", "{errors}");
+    assert_eq!((trials(0).len(), trials(1).len()), (1, 8), "{errors}");
 }
 
 #[test]

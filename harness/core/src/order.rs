@@ -11,6 +11,9 @@ pub struct Order {
     pub number: u32,
     /// Name of the arm.
     pub arm: String,
+    /// The cell, in a night: id as [`crate::night::cell::CellId`] writes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cell: Option<String>,
 }
 
 impl Order {
@@ -51,6 +54,7 @@ mod tests {
         let order = |number| Order {
             number,
             arm: "fixed".to_owned(),
+            cell: None,
         };
         let records = [1, 3, 4, 6].map(record);
         let judged = |out: &[Order]| settled(&records, out).len();

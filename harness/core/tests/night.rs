@@ -196,7 +196,7 @@ fn the_hosts_trouble_is_no_kernels() {
     change(&report, "fixed", Change::Unchanged);
     // A process that goes on afterwards has a host of which nothing is known.
     let night = nights.night("run");
-    let next = schedule::next(&night, &trials, trials.len(), 1.0);
+    let next = schedule::next(&night, &trials, trials.len(), 1.0, &[]);
     assert!(matches!(next, Next::Trial { .. }), "{next:?}");
 }
 
@@ -347,12 +347,46 @@ fn no_trial_begins_that_cannot_end_in_time() {
 }
 
 #[test]
+fn cells_side_by_side_get_the_same_trials_and_the_same_answer_in_less_time() {
+    for world in [
+        healthy,
+        vendor_locks_up,
+        vendor_locks_up_once,
+        vendor_is_flaky,
+    ] {
+        let night = |jobs: usize| {
+            let mut nights = Nights::new(SPEC);
+            for _ in 0..3 {
+                nights.run(healthy);
+            }
+            nights.jobs = jobs;
+            let (trials, order, next) = nights.trials(world);
+            assert_eq!(next, Next::Done, "{order:?}");
+            let mut kernels: Vec<String> = order.into_iter().map(|(kernel, _)| kernel).collect();
+            kernels.sort();
+            let minutes = trials.iter().map(|one| one.spent_minutes);
+            (nights.run(world), kernels, minutes.fold(0.0, f64::max))
+        };
+        let (alone, tried, minutes) = night(1);
+        for jobs in [2, 3, 8] {
+            let (report, tried_now, minutes_now) = night(jobs);
+            assert_eq!(tried_now, tried, "{jobs}");
+            assert!(minutes_now < minutes, "{jobs}: {minutes_now} {minutes}");
+            assert_eq!(report.conclusion, alone.conclusion, "{jobs}: {report}");
+            for kernel in ["fixed", "vendor"] {
+                change(&report, kernel, cell(&alone, kernel).judged.change);
+            }
+        }
+    }
+}
+
+#[test]
 fn a_killed_night_goes_on_where_it_stopped() {
     let nights = Nights::new(SPEC);
     let (trials, order, _) = nights.trials(healthy);
     for kept in [0, 1, 7, trials.len() - 1] {
         let spent = trials[..kept].last().map_or(0.0, |one| one.spent_minutes);
-        let next = schedule::next(&nights.night("run"), &trials[..kept], kept, spent);
+        let next = schedule::next(&nights.night("run"), &trials[..kept], kept, spent, &[]);
         let Next::Trial { cell, why } = next else {
             panic!("{next:?}");
         };

@@ -16,6 +16,7 @@ use crate::build::{self, newest};
 use crate::catalogue::Catalogue;
 use crate::commands::{TrialArgs, print};
 use crate::dependencies;
+use crate::executor::Jobs;
 use crate::history::{self, page, prune};
 use crate::layout::RunDir;
 use crate::manifest::{NightManifest, Start};
@@ -67,6 +68,9 @@ pub struct NightlyArgs {
     /// Print the cells, and what the names of kernels stand for now; leave nothing behind
     #[arg(long, conflicts_with = "resume")]
     dry_run: bool,
+    /// Trials side by side, each of another cell: `auto` is as many as have a CPU of their own for each vCPU, and memory
+    #[arg(long, short, default_value = "auto", value_name = "N")]
+    jobs: Jobs,
     #[command(flatten)]
     common: TrialArgs,
 }
@@ -111,7 +115,7 @@ pub fn run(args: &NightlyArgs) -> Result<ExitCode> {
         compile_jobs: args.common.compile_jobs,
     };
     introduce(&opened.run, &opened.manifest, &progress);
-    let mut nightly = Nightly::new(&opened.manifest, opened.run, opened.records)?;
+    let mut nightly = Nightly::new(&opened.manifest, opened.run, opened.records, args.jobs)?;
     let outcome = nightly.go_on(&means);
     let report = outcome.inspect_err(|error| {
         if build::is_interrupt(error) {

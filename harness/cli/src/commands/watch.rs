@@ -60,7 +60,7 @@ pub fn run(args: &WatchArgs) -> Result<ExitCode> {
         if !running {
             break;
         }
-        task.set(0, &watched.now);
+        task.set(0, watched.now());
         if interrupted() {
             return Err(Interrupted.into());
         }

@@ -3,21 +3,19 @@
 use std::sync::atomic::AtomicBool;
 use std::thread::Scope;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use kverdict_core::campaign::Campaign;
 use kverdict_core::order::Order;
 use kverdict_core::record::TrialRecord;
 
+use super::room::Room;
 use super::threads::Threads;
 use super::{Executor, Jobs};
-use crate::guests::{Guests, Surroundings};
-use crate::host::{self, Cpus, Lease};
+use crate::guests::{Guests, LOAD, Surroundings};
 use crate::progress::Progress;
 
-/// What QEMU takes besides a guest's memory, in MiB: TCG's translations are the most of it.
-const OVERHEAD_MIB: u64 = 128;
 /// Beyond so many trials at a time a terminal has no room to show each.
-const SHOWN_MAX: usize = 12;
+pub const SHOWN_MAX: usize = 12;
 
 /// What all trials of a run need.
 #[derive(Debug)]
@@ -36,11 +34,7 @@ pub struct Place<'a> {
 #[derive(Debug)]
 pub struct Local<'scope, 'env> {
     place: &'env Place<'env>,
-    jobs: Jobs,
-    cpus: Cpus,
-    memory_mib: u64,
-    /// For the trial to come.
-    lease: Option<Lease>,
+    room: Room,
     threads: Threads<'scope, 'env>,
 }
 
@@ -54,13 +48,9 @@ impl<'scope, 'env> Local<'scope, 'env> {
         place: &'env Place<'env>,
         jobs: Jobs,
     ) -> Result<Self> {
-        let memory = host::available_memory_mib();
         Ok(Self {
             place,
-            jobs,
-            cpus: Cpus::of_this_host()?,
-            memory_mib: memory.context("cannot read how much memory is free")?,
-            lease: None,
+            room: Room::of_this_host(jobs)?,
             threads: Threads::new(scope, &place.stop),
         })
     }
@@ -69,27 +59,16 @@ impl<'scope, 'env> Local<'scope, 'env> {
 impl Executor for Local<'_, '_> {
     fn has_room(&mut self, under_way: usize) -> Result<bool> {
         let guest = &self.place.campaign.guest;
-        let needed = (under_way as u64 + 1) * (guest.memory_mib() + OVERHEAD_MIB);
-        let first = under_way == 0;
-        let allowed = match self.jobs {
-            Jobs::Auto => true,
-            Jobs::AtMost(jobs) => under_way < jobs,
-        };
-        if !first && (!allowed || needed > self.memory_mib) {
-            return Ok(false);
-        }
-        if self.lease.is_none() {
-            self.lease = self.cpus.lease(guest.cpus())?;
-        }
-        Ok(first || self.lease.is_some() || matches!(self.jobs, Jobs::AtMost(_)))
+        self.room.has_room(guest, &vec![guest; under_way])
     }
 
     fn start(&mut self, order: &Order) -> Result<()> {
-        let (place, lease, order) = (self.place, self.lease.take(), order.clone());
+        let (place, lease, order) = (self.place, self.room.take(), order.clone());
         let shown = self.threads.count() < SHOWN_MAX;
         self.threads.start(move || {
             let around = Surroundings {
                 dir: place.guests.run.trial(&order.id()),
+                initramfs: place.guests.run.initramfs(LOAD),
                 lease: lease.as_ref(),
                 stop: &place.stop,
                 progress: shown.then_some(place.progress),
@@ -99,8 +78,7 @@ impl Executor for Local<'_, '_> {
     }
 
     fn wait(&mut self) -> Result<TrialRecord> {
-        // Whoever else is on this host may want them meanwhile.
-        self.lease = None;
+        self.room.release();
         self.threads.wait()
     }
 }

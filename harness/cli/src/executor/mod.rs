@@ -11,9 +11,10 @@ use kverdict_core::record::TrialRecord;
 pub mod command;
 pub mod local;
 pub mod one;
+pub mod room;
 pub mod slurm;
 pub mod spec;
-mod threads;
+pub mod threads;
 
 /// Makes trials, several at a time.
 pub trait Executor {

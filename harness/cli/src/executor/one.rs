@@ -13,7 +13,7 @@ use walkdir::WalkDir;
 use super::spec::{self, Spec};
 use crate::accel;
 use crate::dependencies;
-use crate::guests::Surroundings;
+use crate::guests::{LOAD, Surroundings};
 use crate::layout::TrialDir;
 use crate::progress::Progress;
 use crate::store;
@@ -40,6 +40,7 @@ pub fn make(spec: &Path, number: u32, out: &Path, progress: &Progress) -> Result
     let dir = TrialDir::at(scratch.path().to_owned());
     let around = Surroundings {
         dir: dir.clone(),
+        initramfs: run.initramfs(LOAD),
         lease: None,
         stop: &AtomicBool::new(false),
         progress: Some(progress),
@@ -110,6 +111,7 @@ mod tests {
         Order {
             number: 3,
             arm: "fixed".to_owned(),
+            cell: None,
         }
     }
 

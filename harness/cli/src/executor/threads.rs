@@ -26,6 +26,11 @@ impl<'scope, 'env> Threads<'scope, 'env> {
         }
     }
 
+    /// Is set when they are to end.
+    pub fn stop(&self) -> &'env AtomicBool {
+        self.stop
+    }
+
     /// How many run, or have ended and were not waited for.
     pub fn count(&self) -> usize {
         self.running.len()

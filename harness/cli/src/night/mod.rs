@@ -8,23 +8,34 @@ pub mod planning;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 use kverdict_core::arming::{self, Arming};
-use kverdict_core::campaign::Campaign;
+use kverdict_core::campaign::{Campaign, Guest};
 use kverdict_core::night::NightTrial;
-use kverdict_core::night::cell::CellId;
 use kverdict_core::night::judge::{KnownKernel, Night};
 use kverdict_core::night::plan::Cell;
 use kverdict_core::night::report::NightReport;
-use kverdict_core::night::schedule::{self, Next};
+use kverdict_core::night::schedule::{self, Next, Why};
+use kverdict_core::order::Order;
+use kverdict_core::protocol::GuestPlan;
+use kverdict_core::record::TrialRecord;
 use serde_json::json;
 
 use crate::build::checkout::Checkout;
 use crate::build::is_interrupt;
 use crate::build::repository::Repository;
+use crate::executor::Jobs;
+use crate::executor::local::SHOWN_MAX;
+use crate::executor::room::Room;
+use crate::executor::threads::Threads;
+use crate::guests::{Guests, LOAD, Surroundings};
 use crate::history;
+use crate::initramfs;
 use crate::manifest::NightManifest;
 use crate::pace::Pace;
 use crate::process::{Interrupted, interrupted};
@@ -64,15 +75,20 @@ pub struct Nightly<'a> {
     /// What earlier processes spent, in minutes.
     spent_before: f64,
     begun: Instant,
+    jobs: Jobs,
     /// Kernels that are ready.
     sessions: BTreeMap<SessionKey, Session<'a>>,
     checkouts: BTreeMap<PathBuf, Checkout>,
-    /// The cell whose initramfs lies there.
-    laid_out: Option<CellId>,
+    /// What guests were told so far, each in an initramfs of its own.
+    plans: Vec<GuestPlan>,
+    /// Asked for by a process that did not get them.
+    lost: Vec<Order>,
+    /// Trials under way, each with the index of its cell.
+    out: Vec<(Order, usize)>,
 }
 
 impl<'a> Nightly<'a> {
-    /// Goes on after these records.
+    /// Goes on after these records, with trials side by side.
     ///
     /// # Errors
     /// When what belongs to the night cannot be read.
@@ -80,6 +96,7 @@ impl<'a> Nightly<'a> {
         manifest: &'a NightManifest,
         run: Run,
         records: Records<NightTrial>,
+        jobs: Jobs,
     ) -> Result<Self> {
         let spent = records.trials.iter().map(|trial| trial.spent_minutes);
         Ok(Self {
@@ -90,9 +107,12 @@ impl<'a> Nightly<'a> {
             earlier: records.trials.len(),
             spent_before: spent.fold(0.0, f64::max),
             begun: Instant::now(),
+            jobs,
             sessions: BTreeMap::new(),
             checkouts: BTreeMap::new(),
-            laid_out: None,
+            plans: Vec::new(),
+            lost: records.lost(),
+            out: Vec::new(),
             run,
             records,
         })
@@ -130,40 +150,128 @@ impl<'a> Nightly<'a> {
         if self.is_wanted() {
             self.prepare_all(means)?;
         }
-        let pace = Pace::default();
-        loop {
-            // A killed night has a report, too.
-            pace.keep(|| self.tell(means)).transpose()?;
-            let spent = self.spent_minutes();
-            let next = schedule::next(&self.night(), &self.records.trials, self.earlier, spent);
-            let (index, why) = match next {
-                Next::Trial { cell, why } => (cell, why),
-                Next::Done => return Ok("every cell has had enough"),
-                Next::OutOfTime => return Ok("the budget is spent"),
-                Next::HostTrouble => {
-                    return Ok(
-                        "the last trials all failed for reasons outside the kernels; giving up",
-                    );
+        let mut room = Room::of_this_host(self.jobs)?;
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let mut threads = Threads::new(scope, &stop);
+            let pace = Pace::default();
+            loop {
+                // A killed night has a report, too.
+                pace.keep(|| self.tell(means)).transpose()?;
+                let end = self.begin_what_fits(means, &mut room, &mut threads)?;
+                if self.out.is_empty() {
+                    return end.context("a night ends, or tries something");
                 }
+                room.release();
+                self.take(threads.wait()?)?;
+            }
+        })
+    }
+
+    /// Begins trials while there is room. Gives why no more are wanted, when that is so.
+    fn begin_what_fits<'scope>(
+        &mut self,
+        means: &Means<'a>,
+        room: &mut Room,
+        threads: &mut Threads<'scope, '_>,
+    ) -> Result<Option<&'static str>>
+    where
+        'a: 'scope,
+    {
+        let manifest = self.manifest;
+        loop {
+            let (index, why) = match self.next() {
+                Ok(next) => next,
+                Err(end) => return Ok(end),
             };
-            let manifest = self.manifest;
             let cell = &manifest.cells[index];
+            let others = self.out.iter().map(|(_, index)| &manifest.cells[*index]);
+            let others: Vec<&Guest> = others.map(|cell| &cell.campaign.guest).collect();
+            if !room.has_room(&cell.campaign.guest, &others)? {
+                return Ok(None);
+            }
             means.progress.line(format!(
-                "{} ({why}; {spent:.1} of {:.0} minutes)",
-                cell.id, self.manifest.spec.budget_minutes
+                "{} ({why}; {:.1} of {:.0} minutes)",
+                cell.id,
+                self.spent_minutes(),
+                manifest.spec.budget_minutes
             ));
-            self.attempt(cell, means)?;
+            if let Some((guests, initramfs)) = self.make_ready(cell, means)? {
+                let order = self.order(cell)?;
+                self.out.push((order.clone(), index));
+                self.run.trial_started(&order);
+                let (stop, lease) = (threads.stop(), room.take());
+                let dir = self.run.dir().trial(&order.id());
+                let shown = threads.count() < SHOWN_MAX;
+                let progress = shown.then_some(means.progress);
+                threads.start(move || {
+                    let around = Surroundings {
+                        dir,
+                        initramfs,
+                        lease: lease.as_ref(),
+                        stop,
+                        progress,
+                    };
+                    guests.trial(&cell.campaign, &order, &around)
+                })?;
+            }
         }
+    }
+
+    /// The cell to try now, and why. Otherwise, why nothing is wanted any more; `None`: that is not known before
+    /// what is under way has ended.
+    fn next(&self) -> Result<(usize, Why), Option<&'static str>> {
+        let spent = self.spent_minutes();
+        let out: Vec<usize> = self.out.iter().map(|(_, index)| *index).collect();
+        let trials = &self.records.trials;
+        match schedule::next(&self.night(), trials, self.earlier, spent, &out) {
+            Next::Trial { cell, why } => Ok((cell, why)),
+            Next::Wait => Err(None),
+            Next::Done => Err(Some("every cell has had enough")),
+            Next::OutOfTime => Err(Some("the budget is spent")),
+            Next::HostTrouble => Err(Some(
+                "the last trials all failed for reasons outside the kernels; giving up",
+            )),
+        }
+    }
+
+    /// A trial of a cell: one that got lost with the process that had asked for it, or else a new one.
+    fn order(&mut self, cell: &Cell) -> Result<Order> {
+        let name = Some(cell.id.to_string());
+        if let Some(at) = self.lost.iter().position(|order| order.cell == name) {
+            return Ok(self.lost.remove(at));
+        }
+        let order = Order {
+            number: self.records.next_number(),
+            arm: cell.arm.clone(),
+            cell: name,
+        };
+        self.run.order(&order)?;
+        self.records.orders.push(order.clone());
+        Ok(order)
+    }
+
+    fn take(&mut self, record: TrialRecord) -> Result<()> {
+        let mut out = self.out.iter();
+        let at = out.position(|(order, _)| order.number == record.number);
+        let (_, index) = self
+            .out
+            .remove(at.context("a trial that nobody asked for")?);
+        let cell = &self.manifest.cells[index];
+        let trial = NightTrial {
+            cell: cell.id.to_string(),
+            trial: record,
+            spent_minutes: self.spent_minutes(),
+        };
+        self.run.record(&trial)?;
+        self.run.trial_ended(&cell.campaign, &trial.trial);
+        self.records.insert(trial);
+        Ok(())
     }
 
     /// Whether anything is left to try; without, no kernel is needed.
     fn is_wanted(&self) -> bool {
-        let spent = self.spent_minutes();
-        let next = schedule::next(&self.night(), &self.records.trials, self.earlier, spent);
-        match next {
-            Next::Trial { .. } => true,
-            Next::Done | Next::OutOfTime | Next::HostTrouble => false,
-        }
+        self.next().is_ok()
     }
 
     fn spent_minutes(&self) -> f64 {
@@ -272,38 +380,44 @@ impl<'a> Nightly<'a> {
         self.checkouts[folder].at(&commit.id, means.progress)
     }
 
-    /// Tries a cell once, or notes why it cannot be tried.
-    fn attempt(&mut self, cell: &Cell, means: &Means<'a>) -> Result<()> {
+    /// What a trial of a cell is made with: kernels, and what the guest boots into. `None`: it cannot be tried,
+    /// and why is noted.
+    fn make_ready(
+        &mut self,
+        cell: &Cell,
+        means: &Means<'a>,
+    ) -> Result<Option<(Arc<Guests>, PathBuf)>> {
         let key = SessionKey::of(cell);
         if !self.sessions.contains_key(&key) {
             self.prepare(cell, means)?;
             if !self.sessions.contains_key(&key) {
-                return Ok(());
+                return Ok(None);
             }
         }
         if !self.is_proven(cell)? {
-            return Ok(());
+            return Ok(None);
         }
-        let campaign = &cell.campaign;
-        let number = self.records.next_number();
         let session = &self.sessions[&key];
-        if let Some(why) = session.refusal(campaign, &cell.arm)? {
+        if let Some(why) = session.refusal(&cell.campaign, &cell.arm)? {
             self.known.untestable.insert(cell.id.to_string(), why);
-            return self.known.write(self.run.dir());
+            self.known.write(self.run.dir())?;
+            return Ok(None);
         }
-        if self.laid_out.as_ref() != Some(&cell.id) {
-            session.lay_out(campaign, self.run.dir())?;
-            self.laid_out = Some(cell.id.clone());
+        let guests = Arc::clone(session.guests());
+        Ok(Some((guests, self.lay_out(&cell.campaign)?)))
+    }
+
+    /// Writes what a campaign's guests boot into, unless this process has.
+    fn lay_out(&mut self, campaign: &Campaign) -> Result<PathBuf> {
+        let plan = campaign.load_plan();
+        let known = self.plans.iter().position(|one| *one == plan);
+        let number = known.unwrap_or(self.plans.len());
+        let path = self.run.dir().initramfs(&format!("{LOAD}-{number}"));
+        if known.is_none() {
+            initramfs::write(&path, &plan, None)?;
+            self.plans.push(plan);
         }
-        let record = session.trial(campaign, &cell.arm, number, &mut self.run)?;
-        let trial = NightTrial {
-            cell: cell.id.to_string(),
-            trial: record,
-            spent_minutes: self.spent_minutes(),
-        };
-        self.run.record(&trial)?;
-        self.records.trials.push(trial);
-        Ok(())
+        Ok(path)
     }
 
     /// Whether detectors work on a cell's kernel: it is locked up once on purpose.
@@ -319,8 +433,7 @@ impl<'a> Nightly<'a> {
             let last = armings.iter().rev().find(|arming| arming.arm == cell.arm);
             return Ok(last.is_none_or(|arming| arming.doubt().is_none()));
         }
-        session.lay_out(campaign, self.run.dir())?;
-        self.laid_out = Some(cell.id.clone());
+        session.lay_out_idle(campaign, self.run.dir())?;
         let arming: Arming = session.prove_detectors(campaign, &cell.arm)?;
         self.run.record_arming(&arming)?;
         let works = arming.doubt().is_none();

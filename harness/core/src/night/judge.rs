@@ -280,7 +280,7 @@ pub fn judge(
     let budget = Budget {
         minutes: night.spec.budget_minutes,
         spent,
-        cut_short: schedule::next(night, trials, trials.len(), spent) == Next::OutOfTime,
+        cut_short: schedule::next(night, trials, trials.len(), spent, &[]) == Next::OutOfTime,
     };
     let cells: Vec<CellReport> = standpoints
         .iter()

@@ -23,6 +23,8 @@ pub enum Next {
         /// Why this one.
         why: Why,
     },
+    /// What is under way has to end first: a cell has one trial at a time.
+    Wait,
     /// Every cell has had enough.
     Done,
     /// Nothing that is still wanted fits into the rest of the budget.
@@ -72,17 +74,31 @@ impl std::fmt::Display for Why {
 
 /// Decides by the records alone, so that a resumed night goes on where it stopped. `spent_minutes` of the budget
 /// are gone; the first `earlier` trials are those of other processes, whose host may have been mended since.
-pub fn next(night: &Night<'_>, trials: &[NightTrial], earlier: usize, spent_minutes: f64) -> Next {
+///
+/// Cells with a trial `under_way` are left alone. Lockups come back sooner than survivals, so that of several
+/// trials of a cell those that are back would show more of them than there are; one at a time is what it would
+/// be without others beside it.
+pub fn next(
+    night: &Night<'_>,
+    trials: &[NightTrial],
+    earlier: usize,
+    spent_minutes: f64,
+    under_way: &[usize],
+) -> Next {
     if is_host_in_trouble(&trials[earlier.min(trials.len())..]) {
         return Next::HostTrouble;
     }
     let standpoints = look(night, trials);
-    let wanted = standpoints.iter().enumerate().filter_map(|(cell, one)| {
+    let idle = standpoints
+        .iter()
+        .enumerate()
+        .filter(|(cell, _)| !under_way.contains(cell));
+    let wanted = idle.filter_map(|(cell, one)| {
         let why = why(night, one)?;
         Some((why, cell, one))
     });
     let mut wanted: Vec<(Why, usize, &Standpoint<'_>)> = wanted.collect();
-    if wanted.is_empty() {
+    if wanted.is_empty() && under_way.is_empty() {
         return Next::Done;
     }
     wanted.sort_by(|(why, cell, one), (other_why, other_cell, other)| {
@@ -103,6 +119,8 @@ pub fn next(night: &Night<'_>, trials: &[NightTrial], earlier: usize, spent_minu
             cell: *cell,
             why: *why,
         },
+        // What they show may make another one wanted.
+        None if !under_way.is_empty() => Next::Wait,
         None => Next::OutOfTime,
     }
 }

@@ -47,6 +47,8 @@ pub struct Nights {
     pub past: BTreeMap<String, Vec<CellNight>>,
     pub known: Vec<KnownIssue>,
     pub count: u32,
+    /// Trials side by side.
+    pub jobs: usize,
 }
 
 impl Nights {
@@ -77,6 +79,7 @@ impl Nights {
             past: BTreeMap::new(),
             known: Vec::new(),
             count: 0,
+            jobs: 1,
             spec,
             cells,
         }
@@ -96,30 +99,56 @@ impl Nights {
         }
     }
 
-    /// Makes the trials of one night, with the reason for each.
+    /// Makes the trials of one night, with the reason for each, in the order in which they begin.
     pub fn trials(&self, world: World) -> (Vec<NightTrial>, Vec<(String, Why)>, Next) {
         let night = self.night("run");
         let (mut trials, mut order, mut spent) = (Vec::<NightTrial>::new(), Vec::new(), 0.0);
+        let mut out = Vec::<(usize, NightTrial)>::new();
         loop {
-            let next = schedule::next(&night, &trials, 0, spent);
-            let Next::Trial { cell, why } = next else {
+            let under_way: Vec<usize> = out.iter().map(|(cell, _)| *cell).collect();
+            let next = match out.len() < self.jobs {
+                true => schedule::next(&night, &trials, 0, spent, &under_way),
+                false => Next::Wait,
+            };
+            if let Next::Trial { cell, why } = next {
+                assert!(!under_way.contains(&cell), "a cell has two at a time");
+                order.push((self.cells[cell].id.kernel.clone(), why));
+                let number = u32::try_from(order.len()).unwrap();
+                out.push((cell, self.trial(world, cell, number, &trials, spent)));
+                continue;
+            }
+            let ends = |one: &(usize, NightTrial)| one.1.spent_minutes;
+            let first = (0..out.len()).min_by(|a, b| ends(&out[*a]).total_cmp(&ends(&out[*b])));
+            let Some(first) = first else {
                 return (trials, order, next);
             };
-            let cell = &self.cells[cell];
-            let name = cell.id.to_string();
-            let before = trials.iter().filter(|one| one.cell == name).count();
-            let mut trial = world(&cell.id.kernel, u32::try_from(before).unwrap());
-            trial.number = u32::try_from(trials.len()).unwrap() + 1;
-            trial.id = format!("{:04}-{}", trial.number, cell.arm);
-            trial.arm.clone_from(&cell.arm);
-            trial.timing.total_ms = trial.exposure.load_ms + 12_000;
-            spent += trial.timing.total_ms as f64 / 60_000.0;
-            order.push((cell.id.kernel.clone(), why));
-            trials.push(NightTrial {
-                cell: name,
-                trial,
-                spent_minutes: spent,
-            });
+            let (_, trial) = out.remove(first);
+            spent = trial.spent_minutes;
+            trials.push(trial);
+            trials.sort_by_key(|one| one.trial.number);
+        }
+    }
+
+    fn trial(
+        &self,
+        world: World,
+        cell: usize,
+        number: u32,
+        trials: &[NightTrial],
+        spent: f64,
+    ) -> NightTrial {
+        let cell = &self.cells[cell];
+        let name = cell.id.to_string();
+        let before = trials.iter().filter(|one| one.cell == name).count();
+        let mut trial = world(&cell.id.kernel, u32::try_from(before).unwrap());
+        trial.number = number;
+        trial.id = format!("{number:04}-{}", cell.arm);
+        trial.arm.clone_from(&cell.arm);
+        trial.timing.total_ms = trial.exposure.load_ms + 12_000;
+        NightTrial {
+            cell: name,
+            spent_minutes: spent + trial.timing.total_ms as f64 / 60_000.0,
+            trial,
         }
     }
 

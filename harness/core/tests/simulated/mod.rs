@@ -91,7 +91,15 @@ pub fn side_by_side<E>(
                 number += 1;
                 let record = trial(number, &arm);
                 let end = now + BOOT_MINUTES + record.exposure.minutes();
-                running.push((end, Order { number, arm }, record));
+                running.push((
+                    end,
+                    Order {
+                        number,
+                        arm,
+                        cell: None,
+                    },
+                    record,
+                ));
                 continue;
             }
             Step::End(end) if out.is_empty() => return (records, end),
