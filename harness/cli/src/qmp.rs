@@ -1,11 +1,11 @@
 //! QEMU's monitor: QMP over a socket of its own, or through libvirt where that holds the socket.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use kverdict_core::outside::monitor::{Line, excerpt, vcpu_threads};
@@ -18,6 +18,9 @@ use xshell::{Shell, cmd};
 /// A monitor that says nothing for so long is taken for dead. A busy guest delays answers by some
 /// ten milliseconds.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
+/// So is one whose answer has not come to its end by then, whatever trickles in: megabytes of registers take less
+/// than a second.
+const WHOLE_ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 /// The same for a call of virsh, whose answer goes through libvirtd.
 const LIBVIRT_DEADLINE_SECONDS: u32 = 30;
 /// Exit status of coreutils' `timeout` when it ended the command, and when there is none.
@@ -62,13 +65,12 @@ impl Monitor {
     pub fn connect(path: &Path) -> Result<Self> {
         let what = || format!("QMP socket {}", path.display());
         let stream = open_socket(path).with_context(what)?;
-        stream.set_read_timeout(Some(ANSWER_DEADLINE))?;
         stream.set_write_timeout(Some(ANSWER_DEADLINE))?;
         let mut wire = Wire::Socket {
             reader: BufReader::new(stream),
             path: path.to_owned(),
         };
-        let greeting = wire.read_line().with_context(|| {
+        let greeting = wire.read_line(Instant::now() + WHOLE_ANSWER_DEADLINE).with_context(|| {
             format!(
                 "{}: no greeting; another client may hold the socket (libvirt's own sockets: use --libvirt)",
                 path.display()
@@ -193,8 +195,9 @@ impl Monitor {
 
     /// What QEMU said before it closed the connection: the last event tells why it ended.
     pub fn last_words(&mut self) -> Vec<String> {
+        let until = Instant::now() + WHOLE_ANSWER_DEADLINE;
         for _ in 0..EVENTS_MAX {
-            let Ok(line) = self.wire.read_line() else {
+            let Ok(line) = self.wire.read_line(until) else {
                 break;
             };
             if let Ok(Line::Event(event)) = Line::read(&line) {
@@ -218,14 +221,15 @@ impl Monitor {
     }
 
     pub fn answer(&mut self, request: &str) -> Result<Value> {
-        let mut line = self.wire.send(request)?;
+        let until = Instant::now() + WHOLE_ANSWER_DEADLINE;
+        let mut line = self.wire.send(request, until)?;
         for _ in 0..EVENTS_MAX {
             match Line::read(&line)? {
                 Line::Return(value) => return Ok(value),
                 Line::Refused(why) => bail!("{why}"),
                 Line::Event(event) => self.remember(event),
             }
-            line = self.wire.read_line()?;
+            line = self.wire.read_line(until)?;
         }
         bail!("{EVENTS_MAX} events and no answer: this is no QEMU")
     }
@@ -259,13 +263,14 @@ fn virsh_words(stderr: &[u8]) -> String {
 }
 
 impl Wire {
-    fn send(&mut self, request: &str) -> Result<String> {
+    /// The first line of what comes back, which may be an event.
+    fn send(&mut self, request: &str, until: Instant) -> Result<String> {
         match self {
             Self::Socket { reader, .. } => {
                 let stream = reader.get_mut();
                 stream.write_all(request.as_bytes())?;
                 stream.write_all(b"\n")?;
-                self.read_line()
+                self.read_line(until)
             }
             Self::Libvirt { connect, domain } => {
                 let uri = connect.iter().flat_map(|uri| ["--connect", uri.as_str()]);
@@ -295,26 +300,51 @@ impl Wire {
         }
     }
 
-    fn read_line(&mut self) -> Result<String> {
+    fn read_line(&mut self, until: Instant) -> Result<String> {
         let Self::Socket { reader, path } = self else {
             bail!("no answer");
         };
-        let mut line = Vec::new();
-        let read = reader.take(ANSWER_BYTES_MAX).read_until(b'\n', &mut line);
-        match read {
-            Ok(0) => bail!("{}: QEMU closed the connection", path.display()),
-            Ok(_) if !line.ends_with(b"\n") => {
+        match line_of(reader, until) {
+            Ok(line) if line.is_empty() => bail!("{}: QEMU closed the connection", path.display()),
+            Ok(line) if !line.ends_with(b"\n") => {
                 bail!("{}: QEMU's answer ends in the middle", path.display())
             }
-            Ok(_) => Ok(String::from_utf8_lossy(&line).into_owned()),
+            Ok(line) => Ok(String::from_utf8_lossy(&line).into_owned()),
             Err(error) if is_timeout(&error) => bail!(
-                "{}: no answer within {} s",
+                "{}: no answer within {} s, or no end of it within {} s",
                 path.display(),
-                ANSWER_DEADLINE.as_secs()
+                ANSWER_DEADLINE.as_secs(),
+                WHOLE_ANSWER_DEADLINE.as_secs()
             ),
             Err(error) => Err(error).with_context(|| path.display().to_string()),
         }
     }
+}
+
+/// A line with its end, or what there was of it when the connection was closed or it got too long.
+fn line_of(reader: &mut BufReader<UnixStream>, until: Instant) -> io::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    while (line.len() as u64) < ANSWER_BYTES_MAX {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        reader
+            .get_ref()
+            .set_read_timeout(Some(left.min(ANSWER_DEADLINE)))?;
+        let come = match reader.fill_buf() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            come => come?,
+        };
+        let end = memchr::memchr(b'\n', come);
+        let taken = end.map_or(come.len(), |at| at + 1);
+        line.extend_from_slice(&come[..taken]);
+        reader.consume(taken);
+        if end.is_some() || taken == 0 {
+            break;
+        }
+    }
+    Ok(line)
 }
 
 fn is_timeout(error: &io::Error) -> bool {
@@ -397,6 +427,17 @@ pub mod tests {
         let lines: &[&str] = vec![GREETING, OK, CPUS, flood.leak()].leak();
         let text = error_of(lines);
         assert!(text.contains("events and no answer"), "{text}");
+    }
+
+    #[test]
+    fn an_answer_that_trickles_in_ends_at_its_deadline() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        std::thread::spawn(move || while theirs.write_all(b"x").is_ok() {});
+        let begun = Instant::now();
+        let error = line_of(&mut BufReader::new(ours), begun + Duration::from_millis(50));
+        let error = error.expect_err("it has no end");
+        assert!(is_timeout(&error), "{error}");
+        assert!(begun.elapsed() >= Duration::from_millis(50));
     }
 
     #[test]
