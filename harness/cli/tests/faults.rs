@@ -8,6 +8,7 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
@@ -54,21 +55,20 @@ fn kill(pid: i32) {
 
 /// Begins a run, or goes on with the one that is there.
 fn go_on(bench: &Bench) -> Child {
+    go_on_by(bench, "exec \"$@\"")
+}
+
+/// The same by a script that has the command as its arguments.
+fn go_on_by(bench: &Bench, script: &str) -> Child {
     let runs = bench.place.runs();
     let begun = runs.iter().find(|run| run.join("run.json").is_file());
-    match begun {
-        Some(run) => bench.place.start(&[
-            "verify",
-            "--resume",
-            run.to_str().unwrap(),
-            "--json",
-            "--jobs",
-            "2",
-        ]),
-        None => bench
-            .place
-            .start(&["verify", "campaign.yaml", "--json", "--jobs", "2"]),
-    }
+    let what = match begun {
+        Some(run) => vec!["--resume", run.to_str().unwrap()],
+        None => vec!["campaign.yaml"],
+    };
+    let options = ["--json", "--jobs", "2"];
+    let arguments = [&["verify"], &what[..], &options].concat();
+    bench.place.start_by(script, &arguments)
 }
 
 /// Lines of a run's list of trials that are whole, by number.
@@ -163,6 +163,179 @@ fn assert_same_verdict(bench: &Bench, stdout: &[u8], undisturbed: &Value, errors
             .filter(|record| record["arm"] == *arm && record["outcome"] == "infrastructure");
         assert_eq!(broken.count() as u64, lost, "{errors}");
         assert_eq!((arm, trials), (&expected[0], &expected[1]), "{errors}");
+    }
+}
+
+/// Memory runs out, at first at once and then ever later: what was recorded stays, nothing is left behind, and
+/// with enough of it the run comes to the verdict of an undisturbed one.
+#[test]
+fn a_run_that_is_out_of_memory_goes_on_when_there_is_some() {
+    let undisturbed = Bench::without_end(4).verify(&["--jobs", "2"]).1;
+    let bench = Bench::without_end(4);
+    // Kernels are built by then, and there is something to lose.
+    let mut verify = go_on(&bench);
+    wait_until(SOON, "a trial is recorded", || !recorded(&bench).is_empty());
+    verify.kill().unwrap();
+    verify.wait().unwrap();
+    let (mut known, mut failed) = (recorded(&bench), 0);
+    for mib in (8..4096).step_by(3) {
+        let within = format!("ulimit -v {}; exec \"$@\"", mib * 1024);
+        let output = go_on_by(&bench, &within).wait_with_output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        wait_until(SOON, "nothing runs any more", || {
+            processes(bench.place.root()).is_empty()
+        });
+        let now = recorded(&bench);
+        for line in &known {
+            assert!(now.contains(line), "a record is gone: {line:?}\n{errors}");
+        }
+        known = now;
+        if output.status.code() == Some(125) && errors.contains("results: ") {
+            assert_same_verdict(&bench, &output.stdout, &undisturbed, &errors);
+            assert!(failed > 3, "there was enough memory from the start");
+            return;
+        }
+        // A program that the kernel has no room to load says nothing.
+        let told = match output.status.code() {
+            Some(0 | 1) => false,
+            Some(_) => !errors.is_empty(),
+            None => output.status.signal().is_some(),
+        };
+        assert!(told, "{mib} MiB: {:?} {errors}", output.status);
+        let last = errors.lines().last().unwrap_or_default();
+        println!(
+            "{mib} MiB: {}, {} trials, {last}",
+            output.status,
+            known.len()
+        );
+        failed += 1;
+    }
+    panic!("no memory was enough");
+}
+
+/// The kernel kills a guest for want of memory: that says nothing of the guest's kernel.
+#[test]
+fn a_guest_that_is_killed_for_memory_is_trouble_of_the_host() {
+    let Some(group) = Group::of_mib(96) else {
+        eprintln!("skipped: this user cannot limit the memory of a control group");
+        return;
+    };
+    let bench = Bench::without_end(1);
+    bench.place.guest("begin\nexec tail /dev/zero\n");
+    let within = format!("echo $$ > {}/cgroup.procs; exec \"$@\"", group.0.display());
+    let output = go_on_by(&bench, &within).wait_with_output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(125), "{errors}");
+    assert!(group.kills() > 0, "nothing was killed\n{errors}");
+    let records = bench.records();
+    assert!(!records.is_empty(), "{errors}");
+    for record in records {
+        assert_eq!(record["outcome"], "infrastructure", "{record}");
+        let told = record.to_string();
+        assert!(told.contains("signal"), "{told}");
+    }
+}
+
+/// A control group with so much memory, of either version.
+struct Group(PathBuf);
+
+impl Group {
+    fn of_mib(mib: u64) -> Option<Self> {
+        let name = format!("kverdict-test-{}", std::process::id());
+        let groups = [
+            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+            ("/sys/fs/cgroup", "memory.max"),
+        ];
+        groups.iter().find_map(|(root, limit)| {
+            let group = Self(Path::new(root).join(&name));
+            fs::create_dir(&group.0).ok()?;
+            let set = fs::write(group.0.join(limit), (mib << 20).to_string());
+            set.ok().map(|()| group)
+        })
+    }
+
+    /// How many processes of it were killed for memory.
+    fn kills(&self) -> u64 {
+        let texts = ["memory.oom_control", "memory.events"]
+            .map(|file| fs::read_to_string(self.0.join(file)).unwrap_or_default());
+        let lines = texts.iter().flat_map(|text| text.lines());
+        let counts = lines.filter_map(|line| line.strip_prefix("oom_kill "));
+        counts.map(|count| count.parse::<u64>().unwrap()).sum()
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+/// The clock of the machine jumps, ahead by a day and back by three, while trials run: nothing is taken for over,
+/// late, or older than what went before. Sets the machine's clock, so it only runs where it is asked for.
+#[test]
+fn a_clock_that_jumps_changes_nothing() {
+    if std::env::var_os("KVERDICT_SET_CLOCK").is_none() {
+        eprintln!("skipped: KVERDICT_SET_CLOCK=1 lets it set the clock of this machine");
+        return;
+    }
+    const DAY: i64 = 86_400;
+    let undisturbed = Bench::without_end(4).verify(&["--jobs", "2"]).1;
+    let bench = Bench::without_end(4);
+    let clock = Clock::now();
+    let verify = go_on(&bench);
+    for (trials, days) in [(1, 1), (3, -2), (5, 0)] {
+        wait_until(SOON, "trials are recorded", || {
+            recorded(&bench).len() >= trials
+        });
+        clock.set(days * DAY);
+    }
+    let output = verify.wait_with_output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(125), "{errors}");
+    assert_same_verdict(&bench, &output.stdout, &undisturbed, &errors);
+    // Begun in the future, and gone on with in what is then the past.
+    let bench = Bench::without_end(4);
+    clock.set(DAY);
+    let verify = go_on(&bench);
+    wait_until(SOON, "a trial is recorded", || !recorded(&bench).is_empty());
+    kill(i32::try_from(verify.id()).unwrap());
+    verify.wait_with_output().unwrap();
+    clock.set(0);
+    let pruned = bench.place.kverdict(&["cache", "prune", "--to", "0B"]);
+    assert_eq!(pruned.status.code(), Some(0), "{pruned:?}");
+    let output = go_on(&bench).wait_with_output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(125), "{errors}");
+    assert_same_verdict(&bench, &output.stdout, &undisturbed, &errors);
+}
+
+/// The machine's clock, which is right again when the test ends.
+struct Clock {
+    real: i64,
+    monotonic: Instant,
+}
+
+impl Clock {
+    fn now() -> Self {
+        let real = rustix::time::clock_gettime(rustix::time::ClockId::Realtime).tv_sec;
+        let monotonic = Instant::now();
+        Self { real, monotonic }
+    }
+
+    /// Sets it so many seconds wrong.
+    fn set(&self, wrong: i64) {
+        let passed = i64::try_from(self.monotonic.elapsed().as_secs()).unwrap();
+        let time = rustix::time::Timespec {
+            tv_sec: self.real + passed + wrong,
+            tv_nsec: 0,
+        };
+        rustix::time::clock_settime(rustix::time::ClockId::Realtime, time).unwrap();
+    }
+}
+
+impl Drop for Clock {
+    fn drop(&mut self) {
+        self.set(0);
     }
 }
 

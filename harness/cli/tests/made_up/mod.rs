@@ -181,16 +181,31 @@ impl Place {
             .unwrap()
     }
 
+    /// The same by a shell's script that has the command as its arguments.
+    pub fn start_by(&self, script: &str, arguments: &[&str]) -> Child {
+        let arguments = [arguments, &["--catalogue", "kernels"]].concat();
+        let mut shell = self.in_place(Command::new("sh"));
+        shell
+            .args(["-c", script, "sh", env!("CARGO_BIN_EXE_kverdict")])
+            .args(arguments)
+            .spawn()
+            .unwrap()
+    }
+
     /// The same, of a command that needs no kernels.
     pub fn start_alone(&self, arguments: &[&str]) -> Child {
         self.command(arguments).spawn().unwrap()
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let path = std::env::var("PATH").unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kverdict"));
+        let mut command = self.in_place(Command::new(env!("CARGO_BIN_EXE_kverdict")));
+        command.args(arguments);
         command
-            .args(arguments)
+    }
+
+    fn in_place(&self, mut command: Command) -> Command {
+        let path = std::env::var("PATH").unwrap();
+        command
             .current_dir(self.dir.path())
             .env("KVERDICT_CACHE", self.path("cache"))
             .env("PATH", format!("{}:{path}", self.path("bin").display()))
