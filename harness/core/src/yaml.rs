@@ -95,6 +95,9 @@ pub fn parse<T: DeserializeOwned + JsonSchema>(file: &str, text: &str) -> Result
     };
     let value: Value = serde_yaml::from_str(text)
         .map_err(|error| fail(vec![Problem::new("", format!("not valid YAML: {error}"))]))?;
+    if value.is_null() {
+        return Err(fail(vec![Problem::new("", "the file is empty")]));
+    }
     let problems = schema_problems::<T>(&value);
     if !problems.is_empty() {
         return Err(fail(problems));

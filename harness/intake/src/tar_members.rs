@@ -1,8 +1,8 @@
 //! The members of a tar archive.
 
-use std::io::{BufReader, Read};
+use std::io::{self, BufReader, Read};
 
-use anyhow::{Context, Result};
+use anyhow::{Result, anyhow};
 use tar::{Archive, EntryType};
 
 use crate::members::{Kind, Members};
@@ -17,7 +17,7 @@ pub fn visit(archive: impl Read, members: &mut Members<'_, '_>) -> Result<()> {
     // The crate would read a long name into memory however long it is; so they are read here.
     let mut long_name: Option<Vec<u8>> = None;
     for entry in archive.entries()?.raw(true) {
-        let mut entry = entry.context("its archive is broken")?;
+        let mut entry = entry.map_err(broken)?;
         let kind = match entry.header().entry_type() {
             EntryType::GNULongName => {
                 let mut name = read_short(&mut entry)?;
@@ -41,6 +41,14 @@ pub fn visit(archive: impl Read, members: &mut Members<'_, '_>) -> Result<()> {
         members.visit(&name, kind, &mut entry)?;
     }
     Ok(())
+}
+
+/// The crate's errors repeat what it found, whatever that is.
+fn broken(error: io::Error) -> anyhow::Error {
+    anyhow!(
+        "its archive is broken: {}",
+        error.to_string().escape_debug()
+    )
 }
 
 /// The `path` of `LENGTH key=value` lines.

@@ -83,6 +83,16 @@ fn a_file_is_taken_without_its_rights() {
 }
 
 #[test]
+fn what_is_said_of_a_broken_archive_has_no_control_characters_of_it() {
+    let mut block = b"!<arch>\n\x1b[31mname".to_vec();
+    block.resize(1024, b'\n');
+    let said = refusal(Format::Deb, block);
+    assert!(said.contains("its archive is broken"), "{said}");
+    assert!(said.contains("\\u{1b}[31m"), "{said}");
+    assert!(!said.contains(char::is_control), "{said}");
+}
+
+#[test]
 fn hostile_tar_archives_are_refused() {
     use EntryType::{Block, Char, Directory, GNUSparse, Link, Regular, Symlink};
     let wanted = (WANTED, Regular, "", &b"x"[..]);

@@ -40,7 +40,7 @@ enum Task {
         #[arg(default_value = "all")]
         target: String,
         /// Minutes for each
-        #[arg(long, default_value_t = 5)]
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
         minutes: u32,
     },
 }
