@@ -158,17 +158,18 @@ fn place(stop_machine: &str) -> Place {
     place
 }
 
+const ADVISE: [&str; 7] = [
+    "advise",
+    "linux",
+    "--patches",
+    "none",
+    "--json",
+    "--output",
+    "out.patch",
+];
+
 fn advise(place: &Place) -> (Option<i32>, Value) {
-    let arguments = [
-        "advise",
-        "linux",
-        "--patches",
-        "none",
-        "--json",
-        "--output",
-        "out.patch",
-    ];
-    let output = place.kverdict(&arguments);
+    let output = place.kverdict(&ADVISE);
     let errors = String::from_utf8_lossy(&output.stderr);
     let json = serde_json::from_slice(&output.stdout);
     (
@@ -204,6 +205,16 @@ fn it_mends_every_form_whole() {
         let again = place.kverdict(&["inspect", "linux", "--apply", "out.patch", "--json"]);
         assert_eq!(again.status.code(), Some(0), "{diff}");
     }
+}
+
+/// spatch dies without a home, which services of systemd do not have.
+#[test]
+fn it_needs_no_home() {
+    let place = place(&file(FORGETFUL.one, FORGETFUL.two));
+    let output = place.start_by("unset HOME; exec \"$@\"", &ADVISE);
+    let output = output.wait_with_output().unwrap();
+    let advice: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(advice["own"]["outcome"]["is"], "applies", "{advice:#}");
 }
 
 #[test]

@@ -423,6 +423,8 @@ impl<'a> Bench<'a> {
             .args(["--very-quiet", "--no-includes", "--timeout", "120"])
             .args(["--sp-file".as_ref(), rule_file.as_os_str(), target.as_ref()])
             .args(["-o".as_ref(), output.as_os_str()])
+            // It looks for settings there, and dies without the variable; services have none.
+            .env("HOME", &self.aside)
             .dir(self.copy.dir())
             .log(&log)
             .run()?;

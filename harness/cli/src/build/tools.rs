@@ -233,6 +233,9 @@ pub fn first_line(words: &[&str]) -> Option<String> {
     let (program, arguments) = words.split_first()?;
     let shell = Shell::new().ok()?;
     let _language = shell.push_env("LC_ALL", "C");
+    // spatch dies without one, even for its version; services have none.
+    let homeless = std::env::var_os("HOME").is_none();
+    let _home = homeless.then(|| shell.push_env("HOME", "/"));
     let output = cmd!(shell, "{program} {arguments...}")
         .quiet()
         .ignore_stderr()
