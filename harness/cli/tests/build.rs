@@ -185,6 +185,19 @@ fn a_compile_error_shows_its_place_and_the_log_and_is_never_taken_as_finished() 
 }
 
 #[test]
+fn a_compiler_that_is_killed_for_memory_says_nothing_of_the_code() {
+    let place = Place::new();
+    let makefile = FILES[0].1;
+    let killed = makefile.replace("\t@cd $(O)", "\t@test $* = a || kill -9 $$$$; cd $(O)");
+    assert_ne!(killed, makefile);
+    place.write("tree/Makefile", &killed);
+    let text = place.failed(&[], 131, "host");
+    assert!(text.contains("too little memory"), "{text}");
+    place.write("tree/Makefile", makefile);
+    assert_eq!(place.built(&[])["objects"], 2);
+}
+
+#[test]
 fn an_edit_in_a_local_tree_compiles_only_what_changed() {
     let place = Place::new();
     place.built(&[]);

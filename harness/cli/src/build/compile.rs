@@ -8,7 +8,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use kverdict_core::catalogue::BuildKey;
 use kverdict_core::catalogue::key::sha256_hex;
-use kverdict_core::catalogue::make_log::{first_errors, is_compile_line, says_disk_full};
+use kverdict_core::catalogue::make_log::{
+    first_errors, is_compile_line, says_disk_full, says_no_memory,
+};
 
 use super::cache::{Cache, full_disk_text, write_whole};
 use super::ccache;
@@ -162,6 +164,13 @@ impl Make<'_> {
         let log = String::from_utf8_lossy(&log);
         if says_disk_full(&log) {
             return Err(anyhow!(full_disk_text(self.cache.root())));
+        }
+        if says_no_memory(&log) {
+            return Err(anyhow!(
+                "this machine has too little memory to build the kernel with {} jobs at a time; ask for fewer, or see who takes it\n{}",
+                self.jobs,
+                tail_of(self.log, SHOWN_ERRORS)
+            ));
         }
         // Kbuild names files from where it writes, which is a folder of the tree.
         let tree = format!("{}/", self.place.tree().display());

@@ -77,6 +77,24 @@ pub fn says_disk_full(log: &str) -> bool {
     log.contains("No space left on device")
 }
 
+/// What gcc, its driver, binutils, clang and make say when there is no memory, or when the kernel has killed one of
+/// them for it.
+const NO_MEMORY: [&str; 8] = [
+    "out of memory allocating",
+    "memory exhausted",
+    "Cannot allocate memory",
+    "LLVM ERROR: out of memory",
+    "Killed signal terminated program",
+    "terminated with signal 9",
+    "] Error 137",
+    "] Killed",
+];
+
+/// Whether the build failed for want of memory: that says nothing of the code.
+pub fn says_no_memory(log: &str) -> bool {
+    NO_MEMORY.iter().any(|words| log.contains(words))
+}
+
 fn distinct(errors: impl Iterator<Item = BuildError>, limit: usize) -> Vec<BuildError> {
     let mut found = Vec::new();
     for error in errors {
@@ -90,6 +108,26 @@ fn distinct(errors: impl Iterator<Item = BuildError>, limit: usize) -> Vec<Build
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn want_of_memory_is_told_from_wrong_code() {
+        for line in [
+            "cc1: out of memory allocating 65536 bytes after a total of 24649728 bytes",
+            "gcc: fatal error: Killed signal terminated program cc1",
+            "collect2: fatal error: ld terminated with signal 9 [Killed]",
+            "make[3]: *** [scripts/Makefile.build:229: mm/slub.o] Error 137",
+            "make[1]: *** [Makefile:1166: vmlinux] Killed",
+        ] {
+            assert!(says_no_memory(line), "{line}");
+        }
+        for line in [
+            "mm/oom_kill.c:12:1: error: unknown type name 'Killed'",
+            "make[3]: *** [scripts/Makefile.build:229: mm/slub.o] Error 1",
+            "  CC      mm/oom_kill.o",
+        ] {
+            assert!(!says_no_memory(line), "{line}");
+        }
+    }
 
     #[test]
     fn compile_lines_are_counted_and_others_not() {
