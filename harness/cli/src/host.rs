@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
+use std::io;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -99,12 +100,14 @@ impl Cpus {
         let path = self.locks.join(name);
         // Another user's file cannot be opened for writing in a sticky folder, and a lock needs no more.
         let file = File::open(&path).or_else(|_| {
-            OpenOptions::new()
+            let made = OpenOptions::new()
                 .create(true)
                 .append(true)
-                .mode(0o644)
                 .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
-                .open(&path)
+                .open(&path)?;
+            // Whatever the umask says; another user's cannot be changed, and need not.
+            let _ = made.set_permissions(fs::Permissions::from_mode(0o644));
+            Ok::<_, io::Error>(made)
         });
         file.with_context(|| format!("cannot open {}", path.display()))
     }

@@ -42,17 +42,19 @@ use crate::store::{self, Records};
 /// When the run's folder cannot be written.
 pub fn write(dir: &RunDir, manifest: &Manifest, records: &Records) -> Result<Report> {
     let campaign = &manifest.campaign;
-    let verdict = verdict::judge(campaign, &records.armings, &records.trials);
+    let verdict = verdict::judge(campaign, &records.armings, records.settled());
+    let mut environment = environment(
+        dir,
+        &manifest.start,
+        campaign,
+        &manifest.amplifiers,
+        &records.trials.iter().collect::<Vec<_>>(),
+    );
+    environment.extend(not_judged(records));
     let report = report::report(
         &dir.id(),
         campaign,
-        environment(
-            dir,
-            &manifest.start,
-            campaign,
-            &manifest.amplifiers,
-            &records.trials.iter().collect::<Vec<_>>(),
-        ),
+        environment,
         &records.armings,
         &records.trials,
         verdict,
@@ -92,7 +94,7 @@ pub fn write_trial(
     manifest: &TrialManifest,
     records: &Records,
 ) -> Result<Assessment> {
-    let assessment = assess(manifest, &records.armings, &records.trials);
+    let assessment = assess(manifest, &records.armings, records.settled());
     store::replace(&dir.report_json(), &serde_json::to_vec_pretty(&assessment)?)?;
     store::replace(&dir.report_text(), assessment.to_string().as_bytes())?;
     let trials: Vec<&TrialRecord> = records.trials.iter().collect();
@@ -232,17 +234,19 @@ pub fn write_compare(
     records: &Records,
 ) -> Result<CompareReport> {
     let sides = compared::sides(known);
+    let mut environment = environment(
+        dir,
+        &manifest.run.start,
+        &manifest.run.campaign,
+        &manifest.run.amplifiers,
+        &records.trials.iter().collect::<Vec<_>>(),
+    );
+    environment.extend(not_judged(records));
     let report = compare_report::report(
         &dir.id(),
         &compared::comparison(manifest, &sides, records),
-        &records.trials,
-        environment(
-            dir,
-            &manifest.run.start,
-            &manifest.run.campaign,
-            &manifest.run.amplifiers,
-            &records.trials.iter().collect::<Vec<_>>(),
-        ),
+        records.settled(),
+        environment,
         &compared::for_report(dir, known)?,
     );
     store::replace(&dir.report_json(), &serde_json::to_vec_pretty(&report)?)?;
@@ -348,6 +352,15 @@ fn night_environment(
         lines.push((label.to_owned(), arming.to_string()));
     }
     lines
+}
+
+/// Names the trials that are back before others that were asked for earlier: those take longer, so that a
+/// judgement of all that is there would see more lockups than there are.
+fn not_judged(records: &Records) -> Option<(String, String)> {
+    let early = &records.trials[records.settled().len()..];
+    let ids: Vec<&str> = early.iter().map(|record| record.id.as_str()).collect();
+    let text = format!("{}: trials before them are not back", ids.join(", "));
+    (!ids.is_empty()).then(|| ("not judged".to_owned(), text))
 }
 
 /// What a run was made with, as label and value.

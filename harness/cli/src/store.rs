@@ -1,6 +1,6 @@
 //! Records of a run on disk: written so that a kill at any moment loses at most the trial under way.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use kverdict_core::arming::Arming;
 use kverdict_core::campaign::Campaign;
-use kverdict_core::order::Order;
+use kverdict_core::order::{self, Order};
 use kverdict_core::record::TrialRecord;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -58,11 +58,15 @@ impl Run {
     /// # Errors
     /// When it does not exist, another process writes into it, or a record cannot be read.
     pub fn resume<M: Started, T: Entry>(dir: RunDir) -> Result<(Self, M, Records<T>)> {
-        let (manifest, records) = read(&dir)?;
-        drop_torn_line(&dir.trials())?;
-        drop_torn_line(&dir.armings())?;
-        drop_torn_line(&dir.orders())?;
-        Ok((Self::open(dir)?, manifest, records))
+        let manifest = manifest::read(&dir)?;
+        // From here on nobody else writes: what is read is all there is, and a line without an end is torn.
+        let run = Self::open(dir)?;
+        for list in [run.dir.trials(), run.dir.armings(), run.dir.orders()] {
+            drop_torn_line(&list)?;
+        }
+        let mut records: Records<T> = read_records(&run.dir)?;
+        records.earlier = records.trials.iter().map(T::number).collect();
+        Ok((run, manifest, records))
     }
 
     fn open(dir: RunDir) -> Result<Self> {
@@ -180,6 +184,8 @@ pub struct Records<T = TrialRecord> {
     pub trials: Vec<T>,
     /// Trials that were asked for, in runs that may have several at once.
     pub orders: Vec<Order>,
+    /// Numbers of the trials that earlier processes made: their host may have been mended since.
+    pub earlier: BTreeSet<u32>,
 }
 
 impl<T> Default for Records<T> {
@@ -188,7 +194,15 @@ impl<T> Default for Records<T> {
             armings: Vec::new(),
             trials: Vec::new(),
             orders: Vec::new(),
+            earlier: BTreeSet::new(),
         }
+    }
+}
+
+impl Records {
+    /// The trials that may be judged; see [`order::settled`].
+    pub fn settled(&self) -> &[TrialRecord] {
+        order::settled(&self.trials, &self.lost())
     }
 }
 
@@ -269,28 +283,33 @@ fn append(file: &mut File, path: &Path, record: &impl Serialize) -> Result<()> {
 /// # Errors
 /// When there is no run, or its records are of another version or damaged (names file and line).
 pub fn read<M: Started, T: Entry>(dir: &RunDir) -> Result<(M, Records<T>)> {
-    let manifest = manifest::read(dir)?;
+    Ok((manifest::read(dir)?, read_records(dir)?))
+}
+
+fn read_records<T: Entry>(dir: &RunDir) -> Result<Records<T>> {
     let mut records = Records {
         armings: read_lines(&dir.armings())?,
         trials: read_lines(&dir.trials())?,
         orders: read_lines(&dir.orders())?,
+        earlier: BTreeSet::new(),
     };
     records.trials.sort_by_key(T::number);
-    Ok((manifest, records))
+    Ok(records)
 }
 
 fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+    // A torn line may end within a character.
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     };
     let mut records = Vec::new();
-    for (index, line) in text.split_inclusive('\n').enumerate() {
-        match serde_json::from_str(line) {
+    for (index, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
+        match serde_json::from_slice(line) {
             Ok(record) => records.push(record),
             // The write that a kill or a full disk cut short; its trial runs again.
-            Err(_) if !line.ends_with('\n') => {}
+            Err(_) if !line.ends_with(b"\n") => {}
             Err(error) => bail!("{}:{}: damaged record: {error}", path.display(), index + 1),
         }
     }
@@ -369,6 +388,18 @@ pub fn now() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_that_ends_within_a_character_is_torn_like_any_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("list.jsonl");
+        fs::write(&path, b"\"whole\"\n\"half \xef\xbf").unwrap();
+        let lines: Vec<String> = read_lines(&path).unwrap();
+        assert_eq!(lines, ["whole"]);
+        fs::write(&path, b"\"whole\"\n\"bad \xef\xbf\"\n").unwrap();
+        let error = read_lines::<String>(&path).unwrap_err().to_string();
+        assert!(error.contains("list.jsonl:2: damaged record"), "{error}");
+    }
 
     #[test]
     fn a_run_goes_on_with_the_kernels_that_it_was_begun_with() {

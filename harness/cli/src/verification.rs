@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
+use kverdict_core::arming;
 use kverdict_core::campaign::Campaign;
 use kverdict_core::order::Order;
 use kverdict_core::report::Report;
@@ -146,7 +147,13 @@ struct UntilDecided<'a> {
 
 impl Schedule for UntilDecided<'_> {
     fn next(&self, records: &Records, out: &[Order]) -> Result<Step> {
-        let next = schedule::next(self.campaign, &records.armings, &records.trials, out);
+        let next = schedule::next(
+            self.campaign,
+            &records.armings,
+            &records.trials,
+            out,
+            &records.earlier,
+        );
         Ok(match next {
             Next::Trial(arm) => Step::Trial(arm),
             Next::Wait => Step::Wait,
@@ -180,8 +187,7 @@ pub fn prove_detectors(
     records: &mut Records,
 ) -> Result<()> {
     for arm in arms {
-        let proven = records.armings.iter().any(|arming| arming.arm == *arm);
-        let wanted = campaign.policy.prove_detectors && !proven;
+        let wanted = campaign.policy.prove_detectors && arming::is_open(&records.armings, arm);
         // The holder's places are asked for in the same boot.
         if !wanted && !session.lacks_names(campaign, arm)? {
             continue;

@@ -46,6 +46,17 @@ fn an_empty_file_is_called_that() {
 }
 
 #[test]
+fn a_character_that_yaml_does_not_have_is_named_with_its_line() {
+    let text = refused("distance: 20", "distance: \u{1b}20");
+    let at = CAMPAIGN.find("distance: 20").unwrap();
+    let line = format!(", line {}", CAMPAIGN[..at].matches('\n').count() + 1);
+    assert!(
+        text.contains("not valid YAML") && text.contains(&line),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_wrong_type_and_a_value_out_of_range_are_reported_together() {
     let text = refused("distance: 20", "distance: 5\n  machine: [pc]");
     assert!(

@@ -6,7 +6,7 @@ mod made_up;
 use std::fs;
 use std::path::Path;
 
-use made_up::{FILES, Place};
+use made_up::{FILES, Place, shell};
 use serde_json::Value;
 
 fn read(value: &Value) -> Vec<u8> {
@@ -182,6 +182,42 @@ fn a_compile_error_shows_its_place_and_the_log_and_is_never_taken_as_finished() 
     }
     place.write("tree/kernel/b.c", FILES[3].1);
     assert_eq!(place.built(&[])["objects"], 2);
+}
+
+/// make goes by time: what was made in a future that never came would stay newer than every change.
+#[test]
+fn a_clock_that_was_set_back_leaves_no_old_objects_in_a_kernel() {
+    let place = Place::new();
+    place.built(&[]);
+    let work = shell(&place.path("cache/work"), "ls -d */")
+        .trim()
+        .to_owned();
+    let state = place.path(&format!("cache/work/{work}state.json"));
+    let mut known: Value = serde_json::from_slice(&fs::read(&state).unwrap()).unwrap();
+    let made = known["made"]["secs_since_epoch"].as_u64().unwrap();
+    known["made"]["secs_since_epoch"] = (made + 86_400).into();
+    fs::write(&state, known.to_string()).unwrap();
+    shell(
+        &place.path("cache/work"),
+        "find . -path '*kverdict-out*' -exec touch -d tomorrow {} +",
+    );
+    place.write("tree/kernel/b.c", "const char late[] = \"LATE\";\n");
+    let built = place.built(&[]);
+    let image = fs::read(built["bzimage"].as_str().unwrap()).unwrap();
+    assert!(image.windows(4).any(|word| word == b"LATE"), "{built:#}");
+}
+
+#[test]
+fn a_work_place_of_which_nothing_is_known_is_made_anew() {
+    let place = Place::new();
+    let patch = place.path("fix.patch");
+    place.built(&["--apply", patch.to_str().unwrap()]);
+    shell(&place.path("cache/work"), "echo '{' > $(ls */state.json)");
+    let bare = place.built(&[]);
+    let clean = Place::new();
+    let expected = clean.built(&[]);
+    let read = |built: &Value| fs::read(built["bzimage"].as_str().unwrap()).unwrap();
+    assert_eq!(read(&bare), read(&expected));
 }
 
 #[test]

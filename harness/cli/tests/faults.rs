@@ -406,6 +406,46 @@ fn a_results_folder_that_cannot_be_written_is_named_at_once() {
     assert!(bench.begun().is_empty());
 }
 
+/// What is there is put away where not even a folder can be made any more.
+#[test]
+fn a_cache_on_a_full_disk_can_be_pruned() {
+    let bench = Bench::new();
+    let (code, said) = in_small_disk(
+        &bench,
+        2048,
+        "export KVERDICT_CACHE=$PWD/results; $KVERDICT cache > /dev/null && mkdir -p results/downloads &&
+         { cat /dev/zero > results/downloads/0123 2> /dev/null; : > results/more 2> /dev/null
+           while mkdir results/full$((n += 1)) 2> /dev/null && [ $n -lt 9999 ]; do :; done
+           $KVERDICT cache prune --to 0B; code=$?; ls results/downloads results/sources -A; exit $code; }",
+    );
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("removed download"), "{said}");
+    assert!(!said.contains(".making-"), "{said}");
+}
+
+/// Whoever resumes a run that is being written is refused, and has touched nothing.
+#[test]
+fn a_run_that_is_being_written_is_not_mended_by_somebody_else() {
+    let bench = Bench::without_end(4);
+    bench.place.write("hang", "");
+    let mut verify = go_on(&bench);
+    wait_until(SOON, "trials have begun", || bench.begun().len() == 2);
+    let list = bench.place.run_dir().join("orders.jsonl");
+    // A line that is being written.
+    let whole = fs::read_to_string(&list).unwrap();
+    fs::write(&list, format!("{whole}{{\"number\":")).unwrap();
+    let run = bench.place.run_dir();
+    let (code, _, errors) = bench
+        .place
+        .run(&["verify", "--resume", run.to_str().unwrap()]);
+    assert_eq!(code, Some(131), "{errors}");
+    assert!(errors.contains("another kverdict is writing"), "{errors}");
+    let now = fs::read_to_string(&list).unwrap();
+    assert!(now.starts_with(&format!("{whole}{{\"number\":")), "{now}");
+    verify.kill().unwrap();
+    verify.wait().unwrap();
+}
+
 /// A terminal that goes away.
 #[test]
 fn a_hangup_stops_the_guests_and_keeps_what_there_is() {

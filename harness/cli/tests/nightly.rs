@@ -5,6 +5,7 @@ mod nights;
 mod support;
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -317,6 +318,33 @@ fn a_branch_of_a_remote_repository_is_followed_from_night_to_night() {
         gone["cells"][0]["failures"][0][1], 2,
         "the control was tried"
     );
+}
+
+/// A clock that was wrong for one night.
+#[test]
+fn a_night_of_the_future_is_not_the_last_one() {
+    let bench = Bench::new();
+    for _ in 0..2 {
+        bench.night();
+    }
+    let wrong = bench.runs().pop().unwrap();
+    let file = wrong.join("night.json");
+    let mut manifest: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    assert!(manifest["started"].is_string(), "{manifest:#}");
+    manifest["started"] = "2099-01-01T00:00:00Z".into();
+    fs::write(&file, manifest.to_string()).unwrap();
+    let rebuilt = bench.place.kverdict(&["db", "rebuild"]);
+    assert_eq!(rebuilt.status.code(), Some(0), "{}", text(&rebuilt.stderr));
+    bench.night();
+    let past = |run: &Path| fs::read_to_string(run.join("past.json")).unwrap();
+    let runs = fs::read_dir(bench.place.path("results")).unwrap();
+    let runs: Vec<PathBuf> = runs.map(|entry| entry.unwrap().path()).collect();
+    let mut nights: Vec<&PathBuf> = runs.iter().filter(|path| path.is_dir()).collect();
+    nights.sort();
+    let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+    let last = past(nights[2]);
+    assert!(last.contains(&name(nights[0])), "{last}");
+    assert!(!last.contains(&name(&wrong)), "{last}");
 }
 
 #[test]

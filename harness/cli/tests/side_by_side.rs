@@ -245,6 +245,37 @@ fn a_program_that_never_leaves_a_record_ends_the_run_with_what_it_said() {
     assert_eq!(said.matches("out of quota").count(), 3, "{said}");
 }
 
+/// Lockups come back sooner than survivals: what is back before others that were asked for earlier is told, and not
+/// judged.
+#[test]
+fn a_report_judges_nothing_that_came_back_before_its_turn() {
+    let bench = Bench::without_end(4);
+    let guest = "begin\nif grep -q DEFECT \"$kernel\"; then lock_up; fi\nsurvive 60 60\n";
+    bench.place.guest(guest);
+    bench.place.write("hang", "0002");
+    let arguments = ["verify", "campaign.yaml", "--json", "--jobs", "2"];
+    let mut verify = bench.place.start(&arguments);
+    wait_until(Duration::from_secs(60), "three trials are back", || {
+        bench.place.trials() >= 3
+    });
+    verify.kill().unwrap();
+    verify.wait().unwrap();
+    let run = bench.place.run_dir();
+    let report = bench
+        .place
+        .kverdict(&["report", run.to_str().unwrap(), "--json"]);
+    let report = serde_json::from_slice(&report.stdout).unwrap();
+    let judged: Vec<u64> = counts(&report)
+        .iter()
+        .map(|arm| arm[1].as_u64().unwrap())
+        .collect();
+    assert_eq!(judged.iter().sum::<u64>(), 1, "{report:#}");
+    let made_with = report["environment"].as_array().unwrap();
+    let line = made_with.iter().find(|line| line[0] == "not judged");
+    let told = line.expect("it is told")[1].as_str().unwrap();
+    assert!(told.starts_with("0003-unfixed, 0004-fixed"), "{told}");
+}
+
 #[test]
 fn a_spec_that_is_none_is_refused() {
     let place = Place::new();

@@ -63,6 +63,14 @@ pub fn is_open(armings: &[Arming], arm: &str) -> bool {
     mine().all(came_to_nothing) && mine().count() < TRIES
 }
 
+/// Whether detectors of some arm are in doubt, by the last try of each.
+pub fn is_any_in_doubt(armings: &[Arming]) -> bool {
+    armings.iter().enumerate().any(|(index, arming)| {
+        let is_last = armings[index + 1..].iter().all(|one| one.arm != arming.arm);
+        is_last && arming.doubt().is_some()
+    })
+}
+
 impl std::fmt::Display for Arming {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: {}", self.arm, self.how)?;

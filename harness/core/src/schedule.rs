@@ -1,7 +1,9 @@
 //! Which arm is tried next: arms are interleaved, so that drift of the host hits both, until one has all
 //! that is asked of it.
 
-use crate::arming::Arming;
+use std::collections::BTreeSet;
+
+use crate::arming::{self, Arming};
 use crate::campaign::{Campaign, Role};
 use crate::order::{self, Order};
 use crate::record::{Standing, TrialRecord};
@@ -29,14 +31,15 @@ pub enum Next {
 
 /// Decides by the records, which are in the order of their numbers, and by the orders that are out, so that a
 /// resumed run goes on where it stopped. Whether the verdict stands is asked of what is [`order::settled`]
-/// alone.
+/// alone. Trials whose numbers are in `earlier` are those of other processes, whose host may have been mended since.
 pub fn next(
     campaign: &Campaign,
     armings: &[Arming],
     records: &[TrialRecord],
     out: &[Order],
+    earlier: &BTreeSet<u32>,
 ) -> Next {
-    if armings.iter().any(|arming| arming.doubt().is_some()) {
+    if arming::is_any_in_doubt(armings) {
         return Next::Unproven;
     }
     if is_decided(campaign, armings, order::settled(records, out)) {
@@ -46,8 +49,10 @@ pub fn next(
             Next::Wait
         };
     }
-    let tail = records.iter().rev().take(INFRASTRUCTURE_LIMIT);
-    let failed = tail
+    let mine = records.iter().rev();
+    let mine = mine.filter(|record| !earlier.contains(&record.number));
+    let failed = mine
+        .take(INFRASTRUCTURE_LIMIT)
         .filter(|record| record.standing(&campaign.policy.min_exposure) == Standing::Infrastructure)
         .count();
     if failed == INFRASTRUCTURE_LIMIT {

@@ -93,8 +93,14 @@ pub fn parse<T: DeserializeOwned + JsonSchema>(file: &str, text: &str) -> Result
         file: file.to_owned(),
         problems,
     };
-    let value: Value = serde_yaml::from_str(text)
-        .map_err(|error| fail(vec![Problem::new("", format!("not valid YAML: {error}"))]))?;
+    let value: Value = serde_yaml::from_str(text).map_err(|error| {
+        let place = match names_line(&error) {
+            true => None,
+            false => line_of(text, &error).map(|line| format!(", line {line}")),
+        };
+        let message = format!("not valid YAML: {error}{}", place.unwrap_or_default());
+        fail(vec![Problem::new("", message)])
+    })?;
     if value.is_null() {
         return Err(fail(vec![Problem::new("", "the file is empty")]));
     }
@@ -103,6 +109,29 @@ pub fn parse<T: DeserializeOwned + JsonSchema>(file: &str, text: &str) -> Result
         return Err(fail(problems));
     }
     serde_yaml::from_str(text).map_err(|error| fail(vec![Problem::new("", error.to_string())]))
+}
+
+/// The line of an error, from 1. What YAML does not let into a text at all comes from serde_yaml without one.
+pub(crate) fn line_of(text: &str, error: &serde_yaml::Error) -> Option<usize> {
+    let line = |at: usize| text[..at].matches('\n').count() + 1;
+    match names_line(error) {
+        true => error.location().map(|location| location.line()),
+        false => text.find(|c| !is_allowed(c)).map(line),
+    }
+}
+
+/// Whether the error's own words say where it is; its location is the start of the text where they do not.
+fn names_line(error: &serde_yaml::Error) -> bool {
+    error.location().is_some() && error.to_string().contains(" line ")
+}
+
+/// `c-printable` of YAML 1.1, section 4.1, as libyaml has it: not the byte order mark.
+fn is_allowed(c: char) -> bool {
+    match c {
+        '\t' | '\n' | '\r' | ' '..='~' | '\u{85}' => true,
+        '\u{feff}' | '\u{fffe}' | '\u{ffff}' => false,
+        _ => c >= '\u{a0}',
+    }
 }
 
 fn schema_problems<T: JsonSchema>(value: &Value) -> Vec<Problem> {

@@ -3,6 +3,8 @@
 mod simulated;
 
 use fastrand::Rng;
+use std::collections::BTreeSet;
+
 use kverdict_core::arming::Arming;
 use kverdict_core::campaign::Campaign;
 use kverdict_core::catalogue::Config;
@@ -75,6 +77,7 @@ impl Bench {
             &self.comparison(),
             records,
             out,
+            &BTreeSet::new(),
         ) {
             Next::Trial(arm) => Step::Trial(arm),
             Next::Wait => Step::Wait,

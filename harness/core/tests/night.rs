@@ -3,18 +3,24 @@
 mod made_up;
 mod nights;
 
+use std::collections::BTreeSet;
+
 use kverdict_core::compare::failure::Failure;
 use kverdict_core::history::change::Change;
-use kverdict_core::night::Conclusion;
 use kverdict_core::night::judge;
 use kverdict_core::night::known::{KnownIssue, KnownIssues};
 use kverdict_core::night::report::{CellReport, NightReport};
 use kverdict_core::night::schedule::{self, Next, Why};
+use kverdict_core::night::{Conclusion, NightTrial};
 use nights::{
     Nights, SPEC, healthy, host_fails, nothing_locks_up, vendor_fails_twice_as_often,
     vendor_has_host_trouble, vendor_has_two_defects, vendor_is_always_soft, vendor_is_flaky,
     vendor_is_not_exposed, vendor_locks_up, vendor_locks_up_once,
 };
+
+fn numbers(trials: &[NightTrial]) -> BTreeSet<u32> {
+    trials.iter().map(|one| one.trial.number).collect()
+}
 
 #[track_caller]
 fn cell<'a>(report: &'a NightReport, kernel: &str) -> &'a CellReport {
@@ -196,7 +202,7 @@ fn the_hosts_trouble_is_no_kernels() {
     change(&report, "fixed", Change::Unchanged);
     // A process that goes on afterwards has a host of which nothing is known.
     let night = nights.night("run");
-    let next = schedule::next(&night, &trials, trials.len(), 1.0, &[]);
+    let next = schedule::next(&night, &trials, &numbers(&trials), 1.0, &[]);
     assert!(matches!(next, Next::Trial { .. }), "{next:?}");
 }
 
@@ -386,7 +392,13 @@ fn a_killed_night_goes_on_where_it_stopped() {
     let (trials, order, _) = nights.trials(healthy);
     for kept in [0, 1, 7, trials.len() - 1] {
         let spent = trials[..kept].last().map_or(0.0, |one| one.spent_minutes);
-        let next = schedule::next(&nights.night("run"), &trials[..kept], kept, spent, &[]);
+        let next = schedule::next(
+            &nights.night("run"),
+            &trials[..kept],
+            &numbers(&trials[..kept]),
+            spent,
+            &[],
+        );
         let Next::Trial { cell, why } = next else {
             panic!("{next:?}");
         };

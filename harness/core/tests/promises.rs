@@ -3,6 +3,7 @@
 mod simulated;
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
 use fastrand::Rng;
 use kverdict_core::schedule::{self, Next};
@@ -236,7 +237,13 @@ fn verify_keeps_its_promise(slots: usize) {
         let verified = (0..CAMPAIGNS).filter(|_| {
             let (records, _) = side_by_side(
                 slots,
-                |records, out| match schedule::next(&campaign, &armings, records, out) {
+                |records, out| match schedule::next(
+                    &campaign,
+                    &armings,
+                    records,
+                    out,
+                    &BTreeSet::new(),
+                ) {
                     Next::Trial(arm) => Step::Trial(arm),
                     Next::Wait => Step::Wait,
                     end

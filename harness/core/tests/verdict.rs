@@ -2,6 +2,8 @@
 
 mod made_up;
 
+use std::collections::BTreeSet;
+
 use kverdict_core::arming::Arming;
 use kverdict_core::campaign::Role;
 use kverdict_core::console::Outcome;
@@ -30,7 +32,7 @@ fn a_control_that_locks_up_and_a_subject_that_survives_long_enough_is_verified()
     // (0.5 / 3.5)^3
     assert!((verdict.luck - 0.002_915).abs() < 1e-5, "{}", verdict.luck);
     assert_eq!(
-        schedule::next(&campaign(), &proven(), &records, &[]),
+        schedule::next(&campaign(), &proven(), &records, &[], &BTreeSet::new()),
         Next::Decided
     );
 
@@ -61,7 +63,7 @@ fn a_silent_control_proves_nothing_however_long_the_subject_survived() {
     assert_eq!(verdict.conclusion.exit_code(), 125);
     assert_eq!(verdict.still_needed.unwrap().subject_minutes, None);
     assert_eq!(
-        schedule::next(&campaign(), &proven(), &records, &[]),
+        schedule::next(&campaign(), &proven(), &records, &[], &BTreeSet::new()),
         Next::Exhausted
     );
 }
@@ -136,7 +138,13 @@ fn infrastructure_never_counts_and_stops_a_campaign_when_it_persists() {
         Standing::Infrastructure
     );
     assert_eq!(
-        schedule::next(&campaign, &proven(), &[broken(1), broken(2)], &[]),
+        schedule::next(
+            &campaign,
+            &proven(),
+            &[broken(1), broken(2)],
+            &[],
+            &BTreeSet::new()
+        ),
         Next::Trial("unfixed".into())
     );
     assert_eq!(
@@ -144,9 +152,21 @@ fn infrastructure_never_counts_and_stops_a_campaign_when_it_persists() {
             &campaign,
             &proven(),
             &[broken(1), broken(2), broken(3)],
-            &[]
+            &[],
+            &BTreeSet::new()
         ),
         Next::HostTrouble
+    );
+    // Another process goes on, on a host that was mended.
+    assert_eq!(
+        schedule::next(
+            &campaign,
+            &proven(),
+            &[broken(1), broken(2), broken(3)],
+            &[],
+            &[1, 2, 3].into()
+        ),
+        Next::Trial("fixed".into())
     );
 }
 
@@ -156,7 +176,9 @@ fn arms_take_turns_beginning_with_the_control() {
     assert_eq!(campaign.arm_with(Role::Control), "unfixed");
     let mut records = Vec::new();
     let mut order = Vec::new();
-    while let Next::Trial(arm) = schedule::next(&campaign, &proven(), &records, &[]) {
+    while let Next::Trial(arm) =
+        schedule::next(&campaign, &proven(), &records, &[], &BTreeSet::new())
+    {
         order.push(arm.clone());
         records.push(survival(u32::try_from(records.len()).unwrap() + 1, &arm));
     }
@@ -179,7 +201,7 @@ fn without_a_detector_that_is_proven_to_work_nothing_passes() {
         judged.reasons
     );
     assert_eq!(
-        schedule::next(&campaign(), &silent, &[], &[]),
+        schedule::next(&campaign(), &silent, &[], &[], &BTreeSet::new()),
         Next::Unproven
     );
 

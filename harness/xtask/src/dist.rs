@@ -33,7 +33,7 @@ pub fn build(sh: &Shell) -> Result<()> {
     }
     cmd!(sh, "cargo build --release --locked --package kverdict").run()?;
     let metadata = metadata::read(sh)?;
-    let program = format!("{}/{TARGET}/release/kverdict", metadata.target_directory);
+    let program = metadata.program();
     check_static(sh, &program)?;
 
     sh.remove_path(DIST)?;

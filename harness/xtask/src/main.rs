@@ -6,6 +6,8 @@ mod metadata;
 mod minimal_rust;
 mod notices;
 
+use std::thread;
+
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use xshell::{Shell, cmd};
@@ -61,18 +63,27 @@ fn main() -> Result<()> {
     }
 }
 
+/// Tests without real kernels at a time, for each CPU.
+const TESTS_PER_CPU: usize = 3;
+
+/// Release, because the program under test is also the guest's init. Always the whole workspace, of which packages
+/// are chosen by what they have to run: with another choice, dependencies have other features and are built anew.
+const TESTS: [&str; 3] = ["test", "--release", "--workspace"];
+
 fn test(sh: &Shell, install_deps: bool, quick: bool) -> Result<()> {
     if install_deps {
-        cmd!(
-            sh,
-            "cargo run --release --package kverdict -- doctor --install-deps"
-        )
-        .run()?;
+        cmd!(sh, "cargo {TESTS...} --no-run").run()?;
+        let program = metadata::read(sh)?.program();
+        cmd!(sh, "{program} doctor --install-deps").run()?;
         install_for_tests(sh)?;
     }
     tidy(sh)?;
-    // Release, because the program under test is also the guest's init.
-    cmd!(sh, "cargo test --release --workspace").run()?;
+    {
+        // Most of their time they wait for made-up guests.
+        let threads = TESTS_PER_CPU * thread::available_parallelism()?.get();
+        let _threads = sh.push_env("RUST_TEST_THREADS", threads.to_string());
+        cmd!(sh, "cargo {TESTS...}").run()?;
+    }
     if !quick {
         // One after the other: each of these keeps both cores of a small machine busy.
         for (test, filter) in [
@@ -88,8 +99,11 @@ fn test(sh: &Shell, install_deps: bool, quick: bool) -> Result<()> {
             ("page", "w"),
             ("real_slurm", "l"),
         ] {
-            cmd!(sh, "cargo test --release --package kverdict --test {test} -- --ignored --test-threads=1 --nocapture {filter}")
-                .run()?;
+            cmd!(
+                sh,
+                "cargo {TESTS...} --test {test} -- --ignored --test-threads=1 --nocapture {filter}"
+            )
+            .run()?;
         }
     }
     Ok(())

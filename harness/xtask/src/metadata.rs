@@ -35,6 +35,13 @@ pub struct Package {
     pub rust_version: Option<String>,
 }
 
+impl Metadata {
+    /// The program, once it is built.
+    pub fn program(&self) -> String {
+        format!("{}/{TARGET}/release/kverdict", self.target_directory)
+    }
+}
+
 /// Asks cargo, without touching `Cargo.lock`.
 ///
 /// # Errors

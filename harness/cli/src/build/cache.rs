@@ -258,6 +258,13 @@ impl Cache {
         Ok(Scratch { dir, _lock: lock })
     }
 
+    /// Where something can be moved to be removed, when there is no room for a [`Scratch`]: whoever prunes next
+    /// takes what a kill leaves there for a leftover.
+    pub fn leftover(&self, name: &str) -> PathBuf {
+        self.sources()
+            .join(format!("{MAKING}{}-{name}", std::process::id()))
+    }
+
     /// The things of a kind that are here: the name and the files or folders of each.
     ///
     /// # Errors

@@ -57,7 +57,8 @@ impl Lock {
             }
             thread::sleep(POLL_INTERVAL);
         }
-        write_over(&mut file, &std::process::id().to_string()).with_context(place)?;
+        // For whoever waits to read; on a full disk one can prune all the same.
+        let _ = write_over(&mut file, &std::process::id().to_string());
         Ok(Self {
             file: Arc::new(file),
         })

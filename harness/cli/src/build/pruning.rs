@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::fs;
+use std::io;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use bytesize::ByteSize;
@@ -9,7 +11,7 @@ use jiff::Timestamp;
 use kverdict_core::pruning::{Aim, plan};
 use serde::Serialize;
 
-use super::cache::Cache;
+use super::cache::{Cache, is_full_disk};
 use super::inventory::{Inventory, Item, Kind, now};
 use super::limit::VARIABLE;
 use super::lock::Hold;
@@ -135,16 +137,40 @@ fn remove(cache: &Cache, item: &Item) -> Result<bool> {
         return Ok(false);
     };
     // Away at once, so that nobody finds half of it and nobody waits; a killed prune leaves a leftover.
-    let away = cache.scratch()?;
+    let away = match cache.scratch() {
+        Ok(away) => Some(away),
+        // There is no room for a folder, which is why somebody prunes.
+        Err(error) if is_full_disk(&error) => None,
+        Err(error) => return Err(error),
+    };
+    let mut gone = Vec::new();
     for path in &item.paths {
-        fs::rename(path, away.path().join(name_of(path))).with_context(place)?;
+        let target = match &away {
+            Some(away) => away.path().join(name_of(path)),
+            None => cache.leftover(&name_of(path)),
+        };
+        fs::rename(path, &target).with_context(place)?;
+        gone.push(target);
     }
     if note.is_file() {
         fs::remove_file(&note).with_context(place)?;
     }
     drop(alone);
-    away.close().with_context(place)?;
+    match away {
+        Some(away) => away.close().with_context(place)?,
+        None => gone
+            .iter()
+            .try_for_each(|path| remove_all(path))
+            .with_context(place)?,
+    }
     Ok(true)
+}
+
+fn remove_all(path: &Path) -> io::Result<()> {
+    match path.is_dir() && !path.is_symlink() {
+        true => fs::remove_dir_all(path),
+        false => fs::remove_file(path),
+    }
 }
 
 impl fmt::Display for Pruned {

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,6 +29,8 @@ use crate::progress::Progress;
 const LINK_LIMIT: Duration = Duration::from_secs(10 * 60);
 /// After a crash, files written in the last seconds before it may be half-written.
 const DOUBT_SECONDS: i64 = 60;
+/// The folder of the source.
+const TREE: &str = "tree";
 
 /// A work place, held by this process alone.
 #[derive(Debug)]
@@ -58,6 +61,9 @@ struct State {
     configured: Option<String>,
     /// Number of objects after the last build that went through.
     objects: Option<u64>,
+    /// The latest time at which make began.
+    #[serde(default)]
+    made: Option<SystemTime>,
 }
 
 impl WorkPlace {
@@ -74,10 +80,14 @@ impl WorkPlace {
         let hold = cache.hold(Kind::Work, name, &source.identity.about)?;
         let dir = cache.work(name);
         fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
-        let state = fs::read(dir.join("state.json"))
-            .ok()
-            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-            .unwrap_or_default();
+        let state = match State::read(&dir)? {
+            Some(state) => state,
+            None => {
+                // Nobody knows what is in it.
+                remove_folder(&dir.join(TREE))?;
+                State::default()
+            }
+        };
         let place = Self {
             dir,
             state,
@@ -105,7 +115,7 @@ impl WorkPlace {
 
     /// The source as make sees it.
     pub fn tree(&self) -> PathBuf {
-        self.dir.join("tree")
+        self.dir.join(TREE)
     }
 
     /// Where make writes: a folder of the tree itself, because only then does Kbuild name sources by
@@ -130,7 +140,7 @@ impl WorkPlace {
     /// When it cannot be removed.
     pub fn forget_ccache_log(&self) -> Result<()> {
         match fs::remove_file(self.ccache_log()) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(error).with_context(|| format!("cannot remove {}", self.ccache_log().display()))
             }
             Ok(()) | Err(_) => Ok(()),
@@ -160,12 +170,12 @@ impl WorkPlace {
     pub fn put_on(&mut self, source: &Source, overlay: &Overlay) -> Result<usize> {
         let mut paths: BTreeSet<String> = self.state.overlaid.clone();
         paths.extend(overlay.keys().cloned());
-        // Recorded before the first write: a killed run must not forget what it changed.
-        self.state.overlaid.clone_from(&paths);
-        self.save()?;
         if let Some(files) = &source.files {
             paths.extend(differing(&self.state.copied, files));
         }
+        // Recorded before the first write: a killed run must not forget what it changed.
+        self.state.overlaid.clone_from(&paths);
+        self.save()?;
         let mut written = 0;
         for path in &paths {
             let wanted = match overlay.get(path) {
@@ -196,8 +206,9 @@ impl WorkPlace {
     }
 
     /// Marks that make is about to run; if the mark of an earlier run is still there, that run was
-    /// killed, and what it wrote last is removed, because make would take it as finished.
-    /// Returns the time of the mark by the clock of the file system.
+    /// killed, and what it wrote last is removed, because make would take it as finished. Where the clock
+    /// was set back since make ran, nothing that it made is kept: make would take all of it for newer than sources
+    /// that have changed. Returns the time of the mark by the clock of the file system.
     ///
     /// # Errors
     /// When files cannot be listed or removed.
@@ -207,7 +218,16 @@ impl WorkPlace {
             self.set_configured(None)?;
         }
         write_whole(&self.mark(), b"")?;
-        Ok(fs::metadata(self.mark())?.modified()?)
+        let now = fs::metadata(self.mark())?.modified()?;
+        if self.state.made.is_some_and(|made| made > now) {
+            remove_folder(&self.out())?;
+            fs::create_dir_all(self.out())
+                .with_context(|| format!("cannot create {}", self.out().display()))?;
+            self.state.configured = None;
+        }
+        self.state.made = Some(now);
+        self.save()?;
+        Ok(now)
     }
 
     /// Takes the mark away: make came to its own end, good or bad.
@@ -290,6 +310,27 @@ impl WorkPlace {
             .run_checked()?;
         drop(task);
         fs::rename(&making, self.tree()).context("cannot rename the private source tree")
+    }
+}
+
+impl State {
+    /// What is known about the work place in a folder. `None`: nothing, though there may be something in it.
+    fn read(dir: &Path) -> Result<Option<Self>> {
+        let path = dir.join("state.json");
+        match fs::read(&path) {
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        }
+    }
+}
+
+fn remove_folder(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 

@@ -299,17 +299,19 @@ impl Schedule for UntilToldApart<'_> {
     fn next(&self, records: &Records, out: &[Order]) -> Result<Step> {
         let sides = compared::sides(self.known);
         let comparison = compared::comparison(self.manifest, &sides, records);
-        Ok(match schedule::next(&comparison, &records.trials, out) {
-            Next::Trial(arm) => Step::Trial(arm),
-            Next::Wait => Step::Wait,
-            Next::Decided => Step::End(Some("everything that can be told is")),
-            Next::Exhausted => {
-                Step::End(Some("the trials or minutes that are allowed are used up"))
-            }
-            Next::HostTrouble => Step::End(Some(
-                "the last trials all failed for reasons outside the kernels; giving up",
-            )),
-        })
+        Ok(
+            match schedule::next(&comparison, &records.trials, out, &records.earlier) {
+                Next::Trial(arm) => Step::Trial(arm),
+                Next::Wait => Step::Wait,
+                Next::Decided => Step::End(Some("everything that can be told is")),
+                Next::Exhausted => {
+                    Step::End(Some("the trials or minutes that are allowed are used up"))
+                }
+                Next::HostTrouble => Step::End(Some(
+                    "the last trials all failed for reasons outside the kernels; giving up",
+                )),
+            },
+        )
     }
 
     fn told(&self, run: &Run, records: &Records) -> Result<()> {

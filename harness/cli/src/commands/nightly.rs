@@ -191,7 +191,7 @@ fn open(args: &NightlyArgs, cache: &Cache, progress: &Progress) -> Result<Opened
     let lock = NightLock::take(&args.common.results, &plan.spec.name)?;
     let id = start.run_id(&format!("night-{}", plan.spec.name));
     // A night without its past would call everything new, so that trouble with the history ends it here.
-    let past = history::past(&args.common.results, &plan.spec.name, &id)?;
+    let past = history::past(&args.common.results, &plan.spec.name, &id, &start.started)?;
     let dir = RunDir::new(args.common.results.join(id))?;
     for entry in &plan.entries {
         sides::write_kernel(entry, &dir)?;

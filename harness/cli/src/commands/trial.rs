@@ -1,10 +1,12 @@
 //! `kverdict trial`: has this one kernel the bug?
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
+use kverdict_core::arming;
 use kverdict_core::assessment::{Assessment, Enough, Known, State};
 use kverdict_core::campaign::{Arm, Campaign, Policy, Role};
 use kverdict_core::order::{self, Order};
@@ -223,7 +225,7 @@ pub fn known(dir: &Path, campaign: &Campaign) -> Result<Known> {
         ))
         .into());
     }
-    let verdict = verdict::judge(theirs, &records.armings, &records.trials);
+    let verdict = verdict::judge(theirs, &records.armings, records.settled());
     let control = verdict.arms.iter().find(|arm| arm.role == Role::Control);
     match control {
         Some(arm) if arm.target_lockups > 0 => Ok(Known {
@@ -280,8 +282,8 @@ impl Schedule for UntilTold<'_> {
         let assess = |trials| reports::assess(self.manifest, &records.armings, trials);
         let tried = records.trials.len() + out.len();
         let minutes_out = out.len() as f64 * f64::from(policy.load_seconds) / 60.0;
-        let is_over = records.armings.iter().any(|one| one.doubt().is_some())
-            || says_nothing(policy, &records.trials)
+        let is_over = arming::is_any_in_doubt(&records.armings)
+            || says_nothing(policy, &records.trials, &records.earlier)
             || tried >= policy.max_trials_per_arm as usize
             || assess(settled).state != State::Unknown
             || assess(&records.trials).minutes_to_go <= minutes_out;
@@ -301,8 +303,10 @@ impl Schedule for UntilTold<'_> {
 }
 
 /// Whether the last trials in a row all said nothing about the kernel.
-fn says_nothing(policy: &Policy, trials: &[TrialRecord]) -> bool {
-    let last = trials.iter().rev().take(HOST_TROUBLES);
+fn says_nothing(policy: &Policy, trials: &[TrialRecord], earlier: &BTreeSet<u32>) -> bool {
+    let mine = trials.iter().rev();
+    let mine = mine.filter(|record| !earlier.contains(&record.number));
+    let last = mine.take(HOST_TROUBLES);
     let idle = last.filter(|record| match record.standing(&policy.min_exposure) {
         Standing::TargetLockup | Standing::Survived => false,
         Standing::NotExposed

@@ -277,10 +277,6 @@ impl Executor for Slurm<'_> {
     }
 
     fn wait(&mut self) -> Result<TrialRecord> {
-        if !self.waiting.is_empty() {
-            self.spec.write(&self.place.guests.run)?;
-            self.submit()?;
-        }
         loop {
             if process::interrupted() {
                 return Err(Interrupted.into());
@@ -291,6 +287,11 @@ impl Executor for Slurm<'_> {
                     .progress
                     .line(format!("trial {}: {ending}", record.id));
                 return Ok(record);
+            }
+            // Only when all that have ended are told: what is wanted instead of them goes as one array.
+            if !self.waiting.is_empty() {
+                self.spec.write(&self.place.guests.run)?;
+                self.submit()?;
             }
             self.look_after()?;
             thread::sleep(LOOK_EVERY);

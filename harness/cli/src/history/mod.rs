@@ -91,12 +91,18 @@ fn complete(database: &mut Database, results: &Path, night: &str) -> Result<()> 
     }
 }
 
-/// Earlier nights of this name, by cell, oldest first, without the run `but`. Where there is no history yet, it
-/// is made.
+/// Nights of this name that began before `now`, by cell, oldest first, without the run `but`. Where there is no
+/// history yet, it is made. Nights of the future are those of a clock that was wrong; they would stay last night
+/// until their day has come.
 ///
 /// # Errors
 /// When the history cannot be read or made: it is damaged, or of a newer kverdict.
-pub fn past(results: &Path, night: &str, but: &str) -> Result<BTreeMap<String, Vec<CellNight>>> {
+pub fn past(
+    results: &Path,
+    night: &str,
+    but: &str,
+    now: &str,
+) -> Result<BTreeMap<String, Vec<CellNight>>> {
     if !results.exists() {
         return Ok(BTreeMap::new());
     }
@@ -113,7 +119,7 @@ pub fn past(results: &Path, night: &str, but: &str) -> Result<BTreeMap<String, V
     let mut cells = BTreeMap::new();
     for series in database.nights(&selection)? {
         let mut nights = series.nights;
-        nights.retain(|one| one.run != but);
+        nights.retain(|one| one.run != but && *one.started <= *now);
         if !nights.is_empty() {
             cells.insert(series.cell, nights);
         }

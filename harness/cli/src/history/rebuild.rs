@@ -32,10 +32,10 @@ pub struct Rebuilt {
 /// # Errors
 /// When the folder cannot be read or written.
 pub fn rebuild(results: &Path) -> Result<Rebuilt> {
-    let runs = layout::runs(results)?;
     let lock = database::lock_file(results)?;
-    // Whoever is adding a run goes first: its records are there by now, and are read.
+    // Whoever is adding a run goes first: it and its records are there by now, and are read.
     lock.lock().context("cannot lock the history")?;
+    let runs = layout::runs(results)?;
     let temporary = tempfile::Builder::new()
         .prefix(".history-")
         // Readable by others, as far as the umask allows: results are shared.

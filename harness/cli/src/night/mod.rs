@@ -70,8 +70,6 @@ pub struct Nightly<'a> {
     records: Records<NightTrial>,
     past: Past,
     known: Known,
-    /// Trials that earlier processes made.
-    earlier: usize,
     /// What earlier processes spent, in minutes.
     spent_before: f64,
     begun: Instant,
@@ -104,7 +102,6 @@ impl<'a> Nightly<'a> {
             manifest,
             past: past::read(run.dir())?,
             known: Known::read(run.dir())?,
-            earlier: records.trials.len(),
             spent_before: spent.fold(0.0, f64::max),
             begun: Instant::now(),
             jobs,
@@ -224,7 +221,7 @@ impl<'a> Nightly<'a> {
         let spent = self.spent_minutes();
         let out: Vec<usize> = self.out.iter().map(|(_, index)| *index).collect();
         let trials = &self.records.trials;
-        match schedule::next(&self.night(), trials, self.earlier, spent, &out) {
+        match schedule::next(&self.night(), trials, &self.records.earlier, spent, &out) {
             Next::Trial { cell, why } => Ok((cell, why)),
             Next::Wait => Err(None),
             Next::Done => Err(Some("every cell has had enough")),

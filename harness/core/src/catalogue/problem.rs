@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::de::DeserializeOwned;
 
+use crate::yaml::line_of;
+
 /// One thing that is wrong in one place of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -34,9 +36,9 @@ impl Problem {
     }
 
     /// A problem that serde found; its text already names the field and what was expected.
-    pub(crate) fn from_yaml(file: &str, error: &serde_yaml::Error) -> Self {
+    pub(crate) fn from_yaml(file: &str, text: &str, error: &serde_yaml::Error) -> Self {
         Self {
-            line: error.location().map(|location| location.line()),
+            line: line_of(text, error),
             ..Self::in_file(file, error.to_string())
         }
     }
@@ -85,7 +87,7 @@ pub(crate) fn parse_checked<T: DeserializeOwned>(
     complaints: impl FnOnce(&T) -> Vec<String>,
 ) -> Result<T, Problems> {
     let spec: T = serde_yaml::from_str(text)
-        .map_err(|error| Problems::from(Problem::from_yaml(file, &error)))?;
+        .map_err(|error| Problems::from(Problem::from_yaml(file, text, &error)))?;
     let problems: Vec<Problem> = complaints(&spec)
         .into_iter()
         .map(|message| Problem::in_file(file, message))

@@ -109,8 +109,6 @@ pub struct Evidence {
     pub sides: Vec<SideEvidence>,
     /// Why a side cannot be judged, in the same order; none: it can.
     pub untestable: Vec<Option<String>>,
-    /// The last trials in a row that failed for reasons outside of the kernels.
-    pub host_troubles: usize,
 }
 
 impl Evidence {
@@ -127,11 +125,6 @@ impl Evidence {
                 continue;
             };
             let told = Told::by(record, least);
-            if told == Told::HostTrouble {
-                evidence.host_troubles += 1;
-            } else {
-                evidence.host_troubles = 0;
-            }
             let how = || format!("{}: {}", record.outcome, record.title);
             evidence.sides[index].take(told, &how);
         }

@@ -1,8 +1,11 @@
 //! Which side is tried next: the one with the least exposed minutes among those that something still hangs
 //! on, so that no side gets far ahead. Evidence counts only as far as both sides of a pair have come.
 
+use std::collections::BTreeSet;
+
 use super::Comparison;
 use super::evidence::Evidence;
+use super::failure::Told;
 use super::judge;
 use crate::order::{self, Order};
 use crate::record::TrialRecord;
@@ -27,15 +30,27 @@ pub enum Next {
 
 /// Decides by the records, which are in the order of their numbers, and by the orders that are out, so that a
 /// resumed run goes on where it stopped. What is judged is what is [`order::settled`] alone; orders that are
-/// out count as survivals when a side is chosen.
-pub fn next(comparison: &Comparison<'_>, records: &[TrialRecord], out: &[Order]) -> Next {
+/// out count as survivals when a side is chosen. Trials whose numbers are in `earlier` are those of other
+/// processes, whose host may have been mended since.
+pub fn next(
+    comparison: &Comparison<'_>,
+    records: &[TrialRecord],
+    out: &[Order],
+    earlier: &BTreeSet<u32>,
+) -> Next {
     let settled = Evidence::of(comparison, order::settled(records, out));
     let ahead = Ahead {
         comparison,
         evidence: &Evidence::of(comparison, records),
         out,
     };
-    if ahead.evidence.host_troubles >= HOST_TROUBLES {
+    let least = &comparison.campaign.policy.min_exposure;
+    let mine = records.iter().rev();
+    let mine = mine.filter(|record| !earlier.contains(&record.number));
+    let failed = mine
+        .take(HOST_TROUBLES)
+        .filter(|record| Told::by(record, least) == Told::HostTrouble);
+    if failed.count() == HOST_TROUBLES {
         return Next::HostTrouble;
     }
     let mut undecided = false;

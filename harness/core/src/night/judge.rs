@@ -259,8 +259,8 @@ fn hopeless(trials: &[PastTrial]) -> Option<String> {
 }
 
 /// Whether the last trials all failed for reasons outside of the kernels.
-pub fn is_host_in_trouble(trials: &[NightTrial]) -> bool {
-    let tail = trials.iter().rev().take(HOST_TROUBLES);
+pub fn is_host_in_trouble<'a>(trials: impl DoubleEndedIterator<Item = &'a NightTrial>) -> bool {
+    let tail = trials.rev().take(HOST_TROUBLES);
     let failed = tail.filter(|one| {
         let least = crate::campaign::MinExposure::default();
         Told::by(&one.trial, &least) == Told::HostTrouble
@@ -277,10 +277,11 @@ pub fn judge(
     let standpoints = look(night, trials);
     let spent = trials.iter().map(|trial| trial.spent_minutes);
     let spent = spent.fold(0.0, f64::max);
+    let all = trials.iter().map(|one| one.trial.number).collect();
     let budget = Budget {
         minutes: night.spec.budget_minutes,
         spent,
-        cut_short: schedule::next(night, trials, trials.len(), spent, &[]) == Next::OutOfTime,
+        cut_short: schedule::next(night, trials, &all, spent, &[]) == Next::OutOfTime,
     };
     let cells: Vec<CellReport> = standpoints
         .iter()
@@ -288,7 +289,7 @@ pub fn judge(
         .collect();
     let (conclusion, mut reasons) = conclude(night, &standpoints, &cells);
     reasons.extend(remarks(night, &standpoints, &cells, &budget));
-    if is_host_in_trouble(trials) {
+    if is_host_in_trouble(trials.iter()) {
         reasons.push(
             "the last trials all failed for reasons outside of the kernels; look at the machine"
                 .to_owned(),

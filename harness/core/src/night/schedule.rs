@@ -1,5 +1,7 @@
 //! Which cell is tried next: the one whose answer is most in doubt, as long as its trial can end within the budget.
 
+use std::collections::BTreeSet;
+
 use super::NightTrial;
 use super::judge::{Night, Standpoint, is_host_in_trouble, look};
 use crate::arming;
@@ -73,7 +75,7 @@ impl std::fmt::Display for Why {
 }
 
 /// Decides by the records alone, so that a resumed night goes on where it stopped. `spent_minutes` of the budget
-/// are gone; the first `earlier` trials are those of other processes, whose host may have been mended since.
+/// are gone; trials whose numbers are in `earlier` are those of other processes, whose host may have been mended since.
 ///
 /// Cells with a trial `under_way` are left alone. Lockups come back sooner than survivals, so that of several
 /// trials of a cell those that are back would show more of them than there are; one at a time is what it would
@@ -81,11 +83,12 @@ impl std::fmt::Display for Why {
 pub fn next(
     night: &Night<'_>,
     trials: &[NightTrial],
-    earlier: usize,
+    earlier: &BTreeSet<u32>,
     spent_minutes: f64,
     under_way: &[usize],
 ) -> Next {
-    if is_host_in_trouble(&trials[earlier.min(trials.len())..]) {
+    let mine = trials.iter();
+    if is_host_in_trouble(mine.filter(|one| !earlier.contains(&one.trial.number))) {
         return Next::HostTrouble;
     }
     let standpoints = look(night, trials);

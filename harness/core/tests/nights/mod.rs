@@ -3,7 +3,7 @@
 // Every test program uses another part of it.
 #![allow(dead_code)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kverdict_core::arming::Arming;
 use kverdict_core::campaign::{Arm, Role};
@@ -107,7 +107,7 @@ impl Nights {
         loop {
             let under_way: Vec<usize> = out.iter().map(|(cell, _)| *cell).collect();
             let next = match out.len() < self.jobs {
-                true => schedule::next(&night, &trials, 0, spent, &under_way),
+                true => schedule::next(&night, &trials, &BTreeSet::new(), spent, &under_way),
                 false => Next::Wait,
             };
             if let Next::Trial { cell, why } = next {
