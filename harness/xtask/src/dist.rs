@@ -31,7 +31,7 @@ pub fn build(sh: &Shell) -> Result<()> {
     {
         bail!("cargo-deb is not installed; install it with `cargo install --locked cargo-deb`");
     }
-    cmd!(sh, "cargo build --release --locked --package kverdict").run()?;
+    cmd!(sh, "cargo build --release --locked --workspace").run()?;
     let metadata = metadata::read(sh)?;
     let program = metadata.program();
     check_static(sh, &program)?;
