@@ -100,7 +100,11 @@ struct Other {
 static OTHERS: [Other; 2] = [
     Other {
         name: "virtme-ng",
-        needs: &[("vng", "`pip install virtme-ng` in a virtual environment")],
+        needs: &[
+            ("vng", "`pip install virtme-ng` in a virtual environment"),
+            // Its guest finds the way back for what the command prints by udev.
+            ("udevadm", "Debian's udev"),
+        ],
         prepare: virtme_ng,
     },
     Other {
