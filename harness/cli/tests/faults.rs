@@ -47,6 +47,12 @@ fn processes(root: &Path) -> Vec<i32> {
     .collect()
 }
 
+fn wait_until_nothing_runs(bench: &Bench) {
+    wait_until(SOON, "nothing runs any more", || {
+        processes(bench.place.root()).is_empty()
+    });
+}
+
 fn kill(pid: i32) {
     let pid = rustix::process::Pid::from_raw(pid).unwrap();
     // It may have ended meanwhile.
@@ -90,6 +96,16 @@ fn recorded(bench: &Bench) -> Vec<(u64, String)> {
         .collect()
 }
 
+/// What is recorded once a run has ended and nothing of it is left behind; all that is `known` has to be there.
+fn still_recorded(bench: &Bench, known: &[(u64, String)], errors: &str) -> Vec<(u64, String)> {
+    wait_until_nothing_runs(bench);
+    let now = recorded(bench);
+    for line in known {
+        assert!(now.contains(line), "a record is gone: {line:?}\n{errors}");
+    }
+    now
+}
+
 /// kverdict, a guest or a compiler, at any moment: nothing that was recorded gets lost, nothing is left behind, and
 /// the verdict is the one of an undisturbed run.
 #[test]
@@ -131,13 +147,7 @@ fn kill_until_it_ends(random: &mut Random, most: u32, undisturbed: &Value) -> u3
         }
         let output = verify.wait_with_output().unwrap();
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-        wait_until(SOON, "nothing runs any more", || {
-            processes(bench.place.root()).is_empty()
-        });
-        let now = recorded(&bench);
-        for line in &known {
-            assert!(now.contains(line), "a record is gone: {line:?}\n{errors}");
-        }
+        let now = still_recorded(&bench, &known, &errors);
         let numbers: BTreeSet<u64> = now.iter().map(|(number, _)| *number).collect();
         assert_eq!(numbers.len(), now.len(), "a trial is there twice\n{errors}");
         known = now;
@@ -185,14 +195,7 @@ fn a_run_that_is_out_of_memory_goes_on_when_there_is_some() {
         let within = format!("ulimit -v {}; exec \"$@\"", mib * 1024);
         let output = go_on_by(&bench, &within).wait_with_output().unwrap();
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-        wait_until(SOON, "nothing runs any more", || {
-            processes(bench.place.root()).is_empty()
-        });
-        let now = recorded(&bench);
-        for line in &known {
-            assert!(now.contains(line), "a record is gone: {line:?}\n{errors}");
-        }
-        known = now;
+        known = still_recorded(&bench, &known, &errors);
         if output.status.code() == Some(125) && errors.contains("results: ") {
             assert_same_verdict(&bench, &output.stdout, &undisturbed, &errors);
             assert!(failed > 3, "there was enough memory from the start");
@@ -464,9 +467,7 @@ fn a_hangup_stops_the_guests_and_keeps_what_there_is() {
         errors.contains("Go on with: kverdict verify --resume"),
         "{errors}"
     );
-    wait_until(SOON, "nothing runs any more", || {
-        processes(bench.place.root()).is_empty()
-    });
+    wait_until_nothing_runs(&bench);
     let output = go_on(&bench).wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(125));
     assert_eq!(recorded(&bench).len(), 8);
@@ -487,9 +488,7 @@ fn run_guest(behaviour: &str) -> (Bench, Option<i32>, Value, String) {
     );
     bench.place.guest(&guest);
     let (code, report, errors) = bench.verify(&["--jobs", "2"]);
-    wait_until(SOON, "nothing runs any more", || {
-        processes(bench.place.root()).is_empty()
-    });
+    wait_until_nothing_runs(&bench);
     (bench, code, report, errors)
 }
 
