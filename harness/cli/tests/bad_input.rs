@@ -45,14 +45,40 @@ fn an_empty_file_is_called_that() {
     );
 }
 
-#[test]
-fn a_character_that_yaml_does_not_have_is_named_with_its_line() {
-    let text = refused("distance: 20", "distance: \u{1b}20");
-    let at = CAMPAIGN.find("distance: 20").unwrap();
-    let line = format!(", line {}", CAMPAIGN[..at].matches('\n').count() + 1);
+/// What is put in the place of `from` is no YAML, so many lines further down.
+fn not_yaml(from: &str, to: &str, further: usize, words: &str) {
+    let text = refused(from, to);
+    let at = CAMPAIGN.find(from).unwrap();
+    let line = CAMPAIGN[..at].matches('\n').count() + 1 + further;
+    let places = [format!(", line {line}\n"), format!(" line {line} ")];
     assert!(
-        text.contains("not valid YAML") && text.contains(&line),
+        text.contains("not valid YAML") && text.contains(words),
         "{text}"
+    );
+    assert!(places.iter().any(|place| text.contains(place)), "{text}");
+}
+
+#[test]
+fn what_is_no_yaml_is_named_with_its_line() {
+    not_yaml("distance: 20", "distance: [20", 1, "expected");
+    not_yaml(
+        "distance: 20",
+        "distance: \u{1b}20",
+        0,
+        "control characters",
+    );
+    not_yaml(
+        "distance: 20",
+        "distance: 20\n--- # again\n",
+        1,
+        "more than one document",
+    );
+    // serde_yaml by itself takes the rest for another document.
+    not_yaml(
+        "schema: 1\nname:",
+        "  schema: 1\nname:",
+        1,
+        "document start",
     );
 }
 

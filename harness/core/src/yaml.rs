@@ -7,7 +7,7 @@ use std::fmt;
 
 use regex::Regex;
 use schemars::JsonSchema;
-use serde::de::DeserializeOwned;
+use serde::de::{Deserialize, DeserializeOwned};
 use serde_json::{Map, Value};
 
 /// One mistake in a file.
@@ -94,11 +94,10 @@ pub fn parse<T: DeserializeOwned + JsonSchema>(file: &str, text: &str) -> Result
         problems,
     };
     let value: Value = serde_yaml::from_str(text).map_err(|error| {
-        let place = match names_line(&error) {
-            true => None,
-            false => line_of(text, &error).map(|line| format!(", line {line}")),
-        };
-        let message = format!("not valid YAML: {error}{}", place.unwrap_or_default());
+        let (error, line) = locate(text, error);
+        let line = line.filter(|_| !names_line(&error));
+        let place = line.map_or(String::new(), |line| format!(", line {line}"));
+        let message = format!("not valid YAML: {error}{place}");
         fail(vec![Problem::new("", message)])
     })?;
     if value.is_null() {
@@ -111,13 +110,35 @@ pub fn parse<T: DeserializeOwned + JsonSchema>(file: &str, text: &str) -> Result
     serde_yaml::from_str(text).map_err(|error| fail(vec![Problem::new("", error.to_string())]))
 }
 
-/// The line of an error, from 1. What YAML does not let into a text at all comes from serde_yaml without one.
-pub(crate) fn line_of(text: &str, error: &serde_yaml::Error) -> Option<usize> {
-    let line = |at: usize| text[..at].matches('\n').count() + 1;
-    match names_line(error) {
+/// What is wrong, and in which line, from 1.
+///
+/// serde_yaml takes whatever stands behind a first document, such as a line that is indented less than the file's
+/// first, for another one. What YAML does not let into a text at all, and a real second document, come from it
+/// without a line.
+pub(crate) fn locate(text: &str, error: serde_yaml::Error) -> (serde_yaml::Error, Option<usize>) {
+    let behind = || serde_yaml::Deserializer::from_str(text).nth(1);
+    let is_behind = error.to_string().contains("more than one document");
+    let rest = is_behind.then(behind).flatten();
+    let error = match rest.map(serde_yaml::Value::deserialize) {
+        Some(Err(wrong)) => wrong,
+        Some(Ok(_)) => {
+            let lines: Vec<&str> = text.lines().collect();
+            let last = lines.iter().rposition(|line| begins_document(line));
+            return (error, last.map(|index| index + 1));
+        }
+        None => error,
+    };
+    let line = match names_line(&error) {
         true => error.location().map(|location| location.line()),
-        false => text.find(|c| !is_allowed(c)).map(line),
-    }
+        false => text
+            .find(|c| !is_allowed(c))
+            .map(|at| text[..at].matches('\n').count() + 1),
+    };
+    (error, line)
+}
+
+fn begins_document(line: &str) -> bool {
+    line.starts_with("---") && matches!(line.as_bytes().get(3), None | Some(b' ' | b'\t'))
 }
 
 /// Whether the error's own words say where it is; its location is the start of the text where they do not.

@@ -313,6 +313,19 @@ fix: {state: fixed, from: read}
     }
 
     #[test]
+    fn what_is_no_yaml_or_no_mapping_is_called_that() {
+        let error = |text: &str| KernelSpec::parse("k.yaml", text).unwrap_err().to_string();
+        assert_eq!(error("# nothing yet\n"), "k.yaml: the file is empty");
+        assert_eq!(
+            error("just words"),
+            "k.yaml: the file is not a mapping (key: value)"
+        );
+        // Whatever it begins with.
+        let broken = error("just words\nera: [\n");
+        assert!(broken.starts_with("k.yaml:2:"), "{broken}");
+    }
+
+    #[test]
     fn an_unknown_source_kind_names_the_known_ones() {
         let text = GOOD.replace("debian-source:", "svn:");
         let error = KernelSpec::parse("k.yaml", &text).unwrap_err().to_string();

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::de::DeserializeOwned;
 
-use crate::yaml::line_of;
+use crate::yaml::locate;
 
 /// One thing that is wrong in one place of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,9 +36,10 @@ impl Problem {
     }
 
     /// A problem that serde found; its text already names the field and what was expected.
-    pub(crate) fn from_yaml(file: &str, text: &str, error: &serde_yaml::Error) -> Self {
+    pub(crate) fn from_yaml(file: &str, text: &str, error: serde_yaml::Error) -> Self {
+        let (error, line) = locate(text, error);
         Self {
-            line: line_of(text, error),
+            line,
             ..Self::in_file(file, error.to_string())
         }
     }
@@ -86,8 +87,18 @@ pub(crate) fn parse_checked<T: DeserializeOwned>(
     text: &str,
     complaints: impl FnOnce(&T) -> Vec<String>,
 ) -> Result<T, Problems> {
-    let spec: T = serde_yaml::from_str(text)
-        .map_err(|error| Problems::from(Problem::from_yaml(file, text, &error)))?;
+    let refuse = |error| Problems::from(Problem::from_yaml(file, text, error));
+    // What is no YAML is told before what is not expected in it.
+    let value: serde_yaml::Value = serde_yaml::from_str(text).map_err(refuse)?;
+    let is_not = match value {
+        serde_yaml::Value::Mapping(_) => None,
+        serde_yaml::Value::Null => Some("the file is empty"),
+        _ => Some("the file is not a mapping (key: value)"),
+    };
+    if let Some(message) = is_not {
+        return Err(Problem::in_file(file, message).into());
+    }
+    let spec: T = serde_yaml::from_str(text).map_err(refuse)?;
     let problems: Vec<Problem> = complaints(&spec)
         .into_iter()
         .map(|message| Problem::in_file(file, message))
