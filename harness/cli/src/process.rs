@@ -3,7 +3,8 @@
 //! Every child gets its own process group, a deadline and, when it is long-lived, a log file. It
 //! dies with kverdict even when kverdict is killed with SIGKILL (`PR_SET_PDEATHSIG`), so no guest
 //! and no compiler is left behind. The death signal is tied to the spawning *thread*: spawn from
-//! threads that live as long as the child.
+//! threads that live as long as the child. Where a child starts others, a guard stands between, which
+//! takes the whole group along.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -11,7 +12,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
+use std::process::{ExitStatus, Output};
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +27,16 @@ use rustix::thread::CpuSet;
 pub const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Time that a group has between SIGTERM and SIGKILL.
 const TERM_GRACE: Duration = Duration::from_secs(2);
+
+/// What stands before a command that starts others, so that all of them end with kverdict: whose death is
+/// SIGTERM for the guard. Each of them could look after its own children, but not all do at all times:
+/// bubblewrap 0.8, killed within its first millisecond, leaves a process that waits for it for ever.
+const GUARD: [&str; 4] = [
+    "sh",
+    "-c",
+    "trap 'kill -KILL 0' TERM; \"$@\" & wait \"$!\"",
+    "guard",
+];
 
 static INTERRUPTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
@@ -86,6 +97,7 @@ pub struct Job {
     input: Option<Vec<u8>>,
     cpus: Option<CpuSet>,
     held: Vec<Arc<File>>,
+    is_guarded: bool,
     deadline: Duration,
 }
 
@@ -101,6 +113,7 @@ impl Job {
             input: None,
             cpus: None,
             held: Vec::new(),
+            is_guarded: false,
             deadline,
         }
     }
@@ -113,9 +126,12 @@ impl Job {
     }
 
     /// Runs it through another command, such as one that changes the root, and with no variables but
-    /// its own and `kept`: `words` is what stands before it; none: it is run here.
+    /// its own and `kept`: `words` is what stands before it; none: it is run here. All that it starts ends
+    /// with kverdict.
     pub fn inside(mut self, words: Vec<String>, kept: Vec<(OsString, OsString)>) -> Self {
-        let mut words = words.into_iter().chain(["env".to_owned(), "-i".to_owned()]);
+        let guard = GUARD.map(str::to_owned).into_iter();
+        let clean = ["env", "-i"].map(str::to_owned);
+        let mut words = guard.chain(words).chain(clean);
         let program = OsString::from(words.next().unwrap_or_default());
         let mut args: Vec<OsString> = words.map(OsString::from).collect();
         for (name, value) in kept.into_iter().chain(std::mem::take(&mut self.env)) {
@@ -127,6 +143,7 @@ impl Job {
         args.push(std::mem::replace(&mut self.program, program));
         args.append(&mut self.args);
         self.args = args;
+        self.is_guarded = true;
         self
     }
 
@@ -193,21 +210,56 @@ impl Job {
     /// When the program is missing or the log cannot be written; names both.
     pub fn start(&self) -> Result<Child> {
         let expression = duct::cmd(&self.program, &self.args);
+        self.start_as(match &self.log {
+            Some(path) => {
+                let file = self.open_log(path)?;
+                expression.stdout_file(file.try_clone()?).stderr_file(file)
+            }
+            None => expression.stdout_null().stderr_null(),
+        })
+    }
+
+    /// Runs the command to its end, and gives what it printed.
+    ///
+    /// # Errors
+    /// When it cannot be started or its time is up; [`Interrupted`].
+    pub fn capture(&self) -> Result<Output> {
+        let expression = duct::cmd(&self.program, &self.args);
+        let child = self.start_as(expression.stdout_capture().stderr_capture())?;
+        match child.follow(|| Ok(()))? {
+            Ending::Exited(_) => Ok(child.handle.wait()?.clone()),
+            ending => bail!(
+                "`{}` {}",
+                self.shell_line(),
+                describe(ending, self.deadline)
+            ),
+        }
+    }
+
+    /// With its output arranged for.
+    fn start_as(&self, expression: duct::Expression) -> Result<Child> {
         let expression = match &self.input {
             Some(bytes) => expression.stdin_bytes(bytes.clone()),
             None => expression.stdin_null(),
         };
         let (cpus, held) = (self.cpus, self.held.clone());
+        let parent = rustix::process::getpid();
+        let signal = if self.is_guarded {
+            Signal::TERM
+        } else {
+            Signal::KILL
+        };
         let mut expression = expression.unchecked().before_spawn(move |command| {
             let held = held.clone();
-            // SAFETY: the closure runs between fork and exec and calls only setpgid, prctl,
+            // SAFETY: the closure runs between fork and exec and calls only setpgid, prctl, getppid,
             // sched_setaffinity and fcntl, which are plain system calls.
             unsafe {
                 command.pre_exec(move || {
                     if let Some(cpus) = &cpus {
                         rustix::thread::sched_setaffinity(None, cpus)?;
                     }
-                    leave_with_parent()?;
+                    rustix::process::setpgid(None, None)?;
+                    die_with(parent, signal)?;
                     held.iter().try_for_each(keep_open)
                 })
             };
@@ -219,13 +271,6 @@ impl Job {
         for (name, value) in &self.env {
             expression = expression.env(name, value);
         }
-        expression = match &self.log {
-            Some(path) => {
-                let file = self.open_log(path)?;
-                expression.stdout_file(file.try_clone()?).stderr_file(file)
-            }
-            None => expression.stdout_null().stderr_null(),
-        };
         let handle = expression.start().map_err(|error| self.explain(error))?;
         let pid = handle
             .pids()
@@ -235,6 +280,7 @@ impl Job {
         Ok(Child {
             handle,
             group: Pid::from_raw(i32::try_from(pid)?).ok_or_else(|| anyhow!("process id 0"))?,
+            is_guarded: self.is_guarded,
             deadline: Instant::now() + self.deadline,
         })
     }
@@ -287,10 +333,11 @@ impl Job {
         if stdout == Stdout::ToStderr {
             expression = expression.stdout_to_stderr();
         }
+        let parent = rustix::process::getpid();
         let output = expression
-            .before_spawn(|command| {
-                // SAFETY: prctl is async-signal-safe.
-                unsafe { command.pre_exec(die_with_parent) };
+            .before_spawn(move |command| {
+                // SAFETY: prctl and getppid are async-signal-safe.
+                unsafe { command.pre_exec(move || die_with(parent, Signal::KILL)) };
                 Ok(())
             })
             .run()
@@ -326,6 +373,7 @@ impl Job {
 pub struct Child {
     handle: duct::Handle,
     group: Pid,
+    is_guarded: bool,
     deadline: Instant,
 }
 
@@ -340,7 +388,12 @@ impl Child {
     /// # Errors
     /// When waiting fails.
     pub fn try_wait(&self) -> Result<Option<ExitStatus>> {
-        Ok(self.handle.try_wait()?.map(|output| output.status))
+        let status = self.handle.try_wait()?.map(|output| output.status);
+        if self.is_guarded && status.is_some() {
+            // What it had started may live on if it was killed, or its guard. Mostly there is nothing.
+            let _ = rustix::process::kill_process_group(self.group, Signal::KILL);
+        }
+        Ok(status)
     }
 
     /// Waits for the end, the deadline, or an interrupt.
@@ -355,7 +408,11 @@ impl Child {
     ///
     /// # Errors
     /// [`Interrupted`] or what `tick` returned, after the group was killed.
-    pub fn wait_with(self, mut tick: impl FnMut() -> Result<()>) -> Result<Ending> {
+    pub fn wait_with(self, tick: impl FnMut() -> Result<()>) -> Result<Ending> {
+        self.follow(tick)
+    }
+
+    fn follow(&self, mut tick: impl FnMut() -> Result<()>) -> Result<Ending> {
         loop {
             if let Some(status) = self.try_wait()? {
                 return Ok(Ending::Exited(status));
@@ -445,19 +502,18 @@ impl Drop for Child {
     }
 }
 
-fn leave_with_parent() -> io::Result<()> {
-    rustix::process::setpgid(None, None)?;
-    die_with_parent()
-}
-
 /// Files close on exec unless they are told not to.
 fn keep_open(file: &Arc<File>) -> io::Result<()> {
     rustix::io::fcntl_setfd(file, rustix::io::FdFlags::empty())?;
     Ok(())
 }
 
-fn die_with_parent() -> io::Result<()> {
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+/// The signal comes for deaths from now on: the parent may have died before.
+fn die_with(parent: Pid, signal: Signal) -> io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(signal))?;
+    if rustix::process::getppid() != Some(parent) {
+        return Err(io::ErrorKind::NotFound.into());
+    }
     Ok(())
 }
 

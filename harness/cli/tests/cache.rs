@@ -159,7 +159,7 @@ fn what_a_killed_builders_compiler_writes_to_is_not_pruned_before_it_ends() {
     let gated = Gated::new();
     let killed = Running::start(&gated.place, &[]);
     gated.wait_until_compiling();
-    killed.kill();
+    killed.kill_with_guard();
     let prune = || {
         json(
             &gated

@@ -52,16 +52,16 @@ fn a_killed_builder_blocks_nobody_and_what_its_compiler_still_writes_gets_into_n
     let gated = Gated::new();
     let first = Running::start(&gated.place, &["--apply", "fix.patch"]);
     gated.wait_until_compiling();
-    first.kill();
+    first.kill_with_guard();
 
-    // Its compiler is at the gate still, and will write a.o with the fix in it. The next kernel of
-    // the same place is one without.
+    // Its make is there still and its compiler at the gate, and will write a.o with the fix in it. The next kernel
+    // of the same place is one without.
     let mut second = Running::start(&gated.place, &[]);
     second.wait_for_line("builds in the same place: waiting for it");
     assert_eq!(gated.compiled(), ["a"], "nobody compiles beside it");
     gated.open();
     let built = second.built();
-    assert_eq!(gated.compiled(), ["a", "a", "b"]);
+    assert_eq!(gated.compiled(), ["a", "b", "a", "b"]);
 
     let alone = Place::new();
     assert_eq!(image(&built), image(&alone.built(&[])));

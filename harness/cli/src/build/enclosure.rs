@@ -7,14 +7,15 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::time::Duration;
 
-use xshell::{Shell, cmd};
-
-use super::tools::{first_line, is_on_path};
+use super::tools::is_on_path;
 use crate::process::Job;
 
 /// Where Debian has its programs.
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+/// For programs that say their version, and the like.
+const TRY_LIMIT: Duration = Duration::from_secs(60);
 /// What encloses.
 pub const BUBBLEWRAP: &str = "bwrap";
 /// Namespaces of its own for all but users, and none of root's rights.
@@ -158,10 +159,12 @@ impl Enclosure {
 
     /// First line of `PROGRAM --version` as run in here; none when it cannot be run.
     pub fn version_line(&self, program: &str) -> Option<String> {
-        let words = self.words(&Shared::default());
-        let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
-        words.extend(["env", "LC_ALL=C", program, "--version"]);
-        first_line(&words)
+        let job = Job::new(program, TRY_LIMIT).args(["--version"]);
+        let job = self.around(job.env("LC_ALL", "C"), &Shared::default());
+        let output = job.capture().ok()?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        let line = said.lines().next().map(str::to_owned);
+        line.filter(|_| output.status.success())
     }
 }
 
@@ -175,12 +178,10 @@ fn try_out() -> Option<String> {
     if !is_on_path(BUBBLEWRAP) {
         return Some("bubblewrap is not installed".to_owned());
     }
-    let words = Enclosure::Host { tools: None }.words(&Shared::default());
-    let arguments = &words[1..];
-    let tried = Shell::new().and_then(|shell| {
-        let command = cmd!(shell, "{BUBBLEWRAP} {arguments...} true");
-        command.quiet().ignore_status().output()
-    });
+    let job = Job::new("true", TRY_LIMIT);
+    let tried = Enclosure::Host { tools: None }
+        .around(job, &Shared::default())
+        .capture();
     match tried {
         Ok(output) if output.status.success() => None,
         Ok(output) => {

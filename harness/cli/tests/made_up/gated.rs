@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Lines};
 use std::process::{Child, ChildStderr};
 
+use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
 use super::{MAKEFILE, Place};
@@ -25,7 +26,7 @@ impl Gated {
         );
         place.write("tree/Makefile", &MAKEFILE.replace(compile, &gated));
         place.write("gate", "");
-        // Not enclosed: the gate lies outside, and a compiler outlives its make only then.
+        // Not enclosed: the gate lies outside.
         place.program("bin/bwrap", "#!/bin/sh\nexit 1\n");
         Self { place }
     }
@@ -81,6 +82,28 @@ impl Running {
     }
 
     pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Together with what guards its compilers, which so outlive it.
+    pub fn kill_with_guard(mut self) {
+        let signal = |pid: u32, name| {
+            let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+            rustix::process::kill_process(pid, name).unwrap();
+        };
+        // A kverdict that runs would see its guard die.
+        signal(self.id(), Signal::STOP);
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.id())).unwrap();
+        let children = tasks.map(|task| {
+            let children = task.unwrap().path().join("children");
+            fs::read_to_string(children).unwrap()
+        });
+        let children: String = children.collect();
+        let [guard] = children.split_whitespace().collect::<Vec<_>>()[..] else {
+            panic!("one guard was expected: {children}");
+        };
+        signal(guard.parse().unwrap(), Signal::KILL);
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
