@@ -158,6 +158,9 @@ impl Schedule for UntilDecided<'_> {
             Next::Trial(arm) => Step::Trial(arm),
             Next::Wait => Step::Wait,
             Next::Decided => Step::End(None),
+            Next::InDoubt => Step::End(Some(
+                "all that was asked for is there, but a trial of the subject is suspect, which more trials would not clear up",
+            )),
             Next::Exhausted => Step::End(Some("the policy's trials are used up")),
             Next::Unproven => Step::End(Some(
                 "no detector is proven to work on every arm; trials would prove nothing",

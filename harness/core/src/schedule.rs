@@ -21,6 +21,9 @@ pub enum Next {
     Wait,
     /// The verdict stands.
     Decided,
+    /// All is there that was asked for, but the subject also failed in a way that may be the bug or not: more of the
+    /// same would not make that trial clearer.
+    InDoubt,
     /// The trials that the policy allows are used up.
     Exhausted,
     /// No detector is proven to work on some arm: its survival would prove nothing.
@@ -42,12 +45,8 @@ pub fn next(
     if arming::is_any_in_doubt(armings) {
         return Next::Unproven;
     }
-    if is_decided(campaign, armings, order::settled(records, out)) {
-        return if out.is_empty() {
-            Next::Decided
-        } else {
-            Next::Wait
-        };
+    if let Some(end) = end(campaign, armings, order::settled(records, out)) {
+        return if out.is_empty() { end } else { Next::Wait };
     }
     let mine = records.iter().rev();
     let mine = mine.filter(|record| !earlier.contains(&record.number));
@@ -68,14 +67,18 @@ pub fn next(
     }
 }
 
-fn is_decided(campaign: &Campaign, armings: &[Arming], settled: &[TrialRecord]) -> bool {
+fn end(campaign: &Campaign, armings: &[Arming], settled: &[TrialRecord]) -> Option<Next> {
     // A refutation needs one lockup only; one trial of each arm makes the report worth reading.
     let both = [Role::Control, Role::Subject]
         .iter()
         .all(|role| tried(campaign, *role, settled, &[]) > 0);
-    both && match verdict::judge(campaign, armings, settled).conclusion {
-        Conclusion::Verified | Conclusion::Refuted => true,
-        Conclusion::Inconclusive => false,
+    if !both {
+        return None;
+    }
+    let verdict = verdict::judge(campaign, armings, settled);
+    match verdict.conclusion {
+        Conclusion::Verified | Conclusion::Refuted => Some(Next::Decided),
+        Conclusion::Inconclusive => verdict.is_in_doubt_only().then_some(Next::InDoubt),
     }
 }
 

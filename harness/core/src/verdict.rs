@@ -118,6 +118,19 @@ pub struct Verdict {
     pub still_needed: Option<StillNeeded>,
 }
 
+impl Verdict {
+    /// Whether nothing that was asked for is missing, and yet there is a suspect trial of the subject.
+    pub fn is_in_doubt_only(&self) -> bool {
+        let of_subject = self.arms.iter().find(|arm| arm.role == Role::Subject);
+        let has_suspects = of_subject.is_some_and(|subject| subject.suspect > 0);
+        let lacks_nothing = |needed: &StillNeeded| {
+            needed.control_lockups == 0
+                && needed.subject_minutes.is_some_and(|minutes| minutes <= 0.0)
+        };
+        has_suspects && self.still_needed.as_ref().is_some_and(lacks_nothing)
+    }
+}
+
 /// What is missing to a verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct StillNeeded {

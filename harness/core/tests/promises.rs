@@ -246,10 +246,11 @@ fn verify_keeps_its_promise(slots: usize) {
                 ) {
                     Next::Trial(arm) => Step::Trial(arm),
                     Next::Wait => Step::Wait,
-                    end
-                    @ (Next::Decided | Next::Exhausted | Next::Unproven | Next::HostTrouble) => {
-                        Step::End(end)
-                    }
+                    end @ (Next::Decided
+                    | Next::InDoubt
+                    | Next::Exhausted
+                    | Next::Unproven
+                    | Next::HostTrouble) => Step::End(end),
                 },
                 |number, arm| {
                     let rate = if arm == "fixed" { subject } else { control };

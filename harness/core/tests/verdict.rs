@@ -54,6 +54,31 @@ fn a_control_that_locks_up_and_a_subject_that_survives_long_enough_is_verified()
 }
 
 #[test]
+fn a_suspect_trial_is_not_outweighed_and_ends_the_run_when_the_rest_is_there() {
+    let trials = |count: u32| -> Vec<TrialRecord> {
+        let pairs = (0..count).flat_map(|i| {
+            [
+                lockup(2 * i + 1, "unfixed", 10),
+                survival(2 * i + 2, "fixed"),
+            ]
+        });
+        pairs.collect()
+    };
+    let next =
+        |records: &[_]| schedule::next(&campaign(), &proven(), records, &[], &BTreeSet::new());
+    // It is not counted as survival, so that one minute is not enough.
+    let mut records = trials(2);
+    records[1].outcome = Outcome::SoftLockup;
+    assert_eq!(next(&records), Next::Trial("unfixed".to_owned()));
+    let mut records = trials(4);
+    records[1].outcome = Outcome::SoftLockup;
+    let verdict = judge(&campaign(), &proven(), &records);
+    assert_eq!(verdict.conclusion, Conclusion::Inconclusive);
+    assert!(verdict.reasons[0].contains("look at those trials"));
+    assert_eq!(next(&records), Next::InDoubt);
+}
+
+#[test]
 fn a_silent_control_proves_nothing_however_long_the_subject_survived() {
     let records: Vec<_> = (0..4)
         .flat_map(|i| [survival(2 * i + 1, "unfixed"), survival(2 * i + 2, "fixed")])
