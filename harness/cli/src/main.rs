@@ -38,6 +38,7 @@ mod reports;
 mod running;
 mod session;
 mod sides;
+mod stalls;
 mod store;
 mod tail;
 mod trial;

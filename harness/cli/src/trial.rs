@@ -1,6 +1,7 @@
 //! One trial: boot a kernel, watch console and agent, end it, and say what was seen.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ use crate::layout::TrialDir;
 use crate::process::{self, Ending, Interrupted};
 use crate::qemu::Machine;
 use crate::running::RunningGuest;
+use crate::stalls::{self, Stall};
 use crate::store;
 
 /// A console beyond this is a flood: the guest is stopped.
@@ -31,6 +33,9 @@ const INCOMPLETE_GRACE: Duration = Duration::from_secs(20);
 /// Guest time may run slower than the host's when the host is busy; beyond this factor the load
 /// is taken for stuck.
 const LOAD_SLOWNESS_LIMIT: u32 = 3;
+/// A host that stood still for so long is to blame for lockups that a guest's own clocks tell: the most sensitive
+/// detector of ours, the soft one with `watchdog_thresh=4`, waits for 8 s, in which it looks every 1.6 s.
+const STALL_TO_BLAME: Duration = Duration::from_secs(5);
 /// Guest seconds that the load may go on after its time, for the roll call of all CPUs.
 const OVERDUE_SECONDS: u32 = 30;
 
@@ -97,6 +102,7 @@ enum Reason {
 /// Trouble of the host only (QEMU missing, disk full), or [`Interrupted`]; whatever the guest does
 /// is an outcome.
 pub fn run(spec: &TrialSpec<'_>, watch: Watch<'_>) -> Result<TrialRecord> {
+    stalls::watch();
     let started = store::now();
     let mut watcher = Watcher::start(spec)?;
     let end = watcher.follow_to_the_end(watch)?;
@@ -329,18 +335,20 @@ impl<'a> Watcher<'a> {
         let (outside, lost) = outside.finish();
         // A guest that ends by itself takes its monitor along.
         let outside_lost = lost.filter(|_| matches!(end, End::Stopped(_)));
-        let (outcome, title) = classify(&findings, &outside, &self.guest.agent, end);
+        let qemu_log = self.spec.dir.qemu_log();
+        let (outcome, title) = classify(&findings, &outside, &self.guest.agent, end, &qemu_log);
+        let stalls = stalls::since(self.guest.start);
+        let blamed = findings.matched() != Some(Match::Target) && outside.state != State::Stuck;
+        let (outcome, title) = match blamed.then(|| blame(&stalls, outcome, end)).flatten() {
+            Some(why) => (
+                Outcome::Infrastructure,
+                format!("{why}: {outcome}: {title}"),
+            ),
+            None => (outcome, title),
+        };
         let title = match (outcome, why_ended) {
             (Outcome::UnexpectedExit, Some(why)) => format!("{title} (QEMU: {why})"),
             (_, _) => title,
-        };
-        let title = if outcome == Outcome::Infrastructure {
-            format!(
-                "{title}: {}",
-                process::tail_of(&self.spec.dir.qemu_log(), 1)
-            )
-        } else {
-            title
         };
         let locked_up = findings.outcome.is_fatal() || findings.matched() == Some(Match::Target);
         let load_to_report_ms = findings
@@ -362,6 +370,10 @@ impl<'a> Watcher<'a> {
             .map(|finding| finding.matched)
             .max(of_outside.map(|finding| finding.matched));
         let mut exposure = self.guest.agent.exposure();
+        // Nothing was exposed to anything while nothing ran.
+        let load = self.guest.agent.load_started();
+        let lost = load.map_or(Duration::ZERO, |load| total_of(&stalls::since(load)));
+        exposure.load_ms = exposure.load_ms.saturating_sub(lost.as_millis() as u64);
         exposure.holder = self.tally.grown();
         // A lockup may silence the heartbeats long before it is noticed, or leave them going on until
         // the guest is killed. Too much time makes the rate smaller and the verdict harder to reach, too
@@ -393,6 +405,7 @@ impl<'a> Watcher<'a> {
                 total_ms: total.as_millis() as u64,
                 load_to_report_ms,
                 outside_ms,
+                stalled_ms: (!stalls.is_empty()).then(|| total_of(&stalls).as_millis() as u64),
                 console_ms,
             },
             console: findings,
@@ -408,6 +421,7 @@ fn classify(
     outside: &Findings,
     agent: &AgentChannel,
     end: End,
+    qemu_log: &Path,
 ) -> (Outcome, String) {
     if end == End::Stopped(Reason::Flood) {
         let text = format!(
@@ -428,7 +442,8 @@ fn classify(
         && !status.success()
     {
         let how = process::describe(Ending::Exited(status), Duration::ZERO);
-        return (Outcome::Infrastructure, format!("QEMU {how}"));
+        let said = process::tail_of(qemu_log, 1);
+        return (Outcome::Infrastructure, format!("QEMU {how}: {said}"));
     }
     match &agent.phase {
         Phase::Unfit(why) => (Outcome::Unfit, why.clone()),
@@ -467,6 +482,43 @@ fn classify(
             End::Stopped(_) => said(Outcome::SilentHang, "the guest did not power off"),
         },
     }
+}
+
+/// Why the host is to blame for what a guest's clocks made of it; none: it is not. What was seen from outside is
+/// counted in CPU time, and a target's signature is proof by itself.
+fn blame(stalls: &[Stall], outcome: Outcome, end: End) -> Option<String> {
+    let by_clocks = match outcome {
+        Outcome::HardLockup
+        | Outcome::SoftLockup
+        | Outcome::RcuStall
+        | Outcome::HungTask
+        | Outcome::WorkqueueLockup
+        | Outcome::SilentHang => true,
+        Outcome::BootFailure | Outcome::LoadFailure => matches!(end, End::Stopped(_)),
+        Outcome::Clean
+        | Outcome::Warning
+        | Outcome::Lockdep
+        | Outcome::Sanitizer
+        | Outcome::MemoryLeak
+        | Outcome::Panic
+        | Outcome::Oops
+        | Outcome::Bug
+        | Outcome::UnexpectedExit
+        | Outcome::ConsoleFlood
+        | Outcome::Unfit
+        | Outcome::Infrastructure => false,
+    };
+    let longest = stalls.iter().map(|stall| stall.length).max()?;
+    (by_clocks && longest >= STALL_TO_BLAME).then(|| {
+        format!(
+            "this machine stood still for {:.1} s, which a guest takes for a fault of its own",
+            longest.as_secs_f64()
+        )
+    })
+}
+
+fn total_of(stalls: &[Stall]) -> Duration {
+    stalls.iter().map(|stall| stall.length).sum()
 }
 
 fn stuck_outcome(outside: &Findings) -> Outcome {

@@ -74,6 +74,10 @@ pub struct Timing {
     /// Host milliseconds from QEMU's start to the outside detector's word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outside_ms: Option<u64>,
+    /// Host milliseconds for which this machine stood still while QEMU ran, and the guest with it; absent: it did not,
+    /// but for less than a second at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stalled_ms: Option<u64>,
     /// Host milliseconds from QEMU's start to the console's first report that ended the trial.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub console_ms: Option<u64>,
@@ -82,7 +86,7 @@ pub struct Timing {
 /// What a trial's time was worth.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Exposure {
-    /// Guest milliseconds under load: from its start to the last heartbeat.
+    /// Guest milliseconds under load: from its start to the last heartbeat, without those for which the host stood still.
     pub load_ms: u64,
     /// Heartbeats received under load.
     pub heartbeats: u64,
