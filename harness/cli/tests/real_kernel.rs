@@ -483,7 +483,7 @@ fn t13_kernels_without_amplifier_are_told_apart_by_the_holder() {
         .replace("load_seconds: 120", "load_seconds: 60")
         .replace("alpha: 0.01", "alpha: 0.2")
         .run();
-    assert_eq!(run.code, Some(0), "{}{}", run.stdout, run.stderr);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
     let records = run.records();
     let of = |arm: &'static str| records.iter().filter(move |one| one["arm"] == arm);
     for (arm, patches) in [("unfixed", 1), ("fixed", 0)] {

@@ -1,5 +1,7 @@
 //! Trials that were asked for and are not back yet, when several run side by side.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::record::TrialRecord;
@@ -34,6 +36,16 @@ pub fn settled<'a>(records: &'a [TrialRecord], out: &[Order]) -> &'a [TrialRecor
     &records[..end]
 }
 
+/// The trials of this process, the latest first: those whose numbers are in `earlier` are of other processes, whose
+/// host may have been mended since.
+pub fn latest<'a>(
+    records: &'a [TrialRecord],
+    earlier: &'a BTreeSet<u32>,
+) -> impl Iterator<Item = &'a TrialRecord> {
+    let all = records.iter().rev();
+    all.filter(|record| !earlier.contains(&record.number))
+}
+
 /// How many of these orders are for an arm.
 pub fn of_arm(out: &[Order], arm: &str) -> usize {
     out.iter().filter(|order| order.arm == arm).count()
@@ -43,14 +55,23 @@ pub fn of_arm(out: &[Order], arm: &str) -> usize {
 mod tests {
     use super::*;
 
+    fn record(number: u32) -> TrialRecord {
+        let recorded = include_str!("../../cli/tests/recorded/verified/trials.jsonl");
+        let first = recorded.lines().next().expect("a recorded run has trials");
+        let record = serde_json::from_str(first).expect("they are records");
+        TrialRecord { number, ..record }
+    }
+
+    #[test]
+    fn only_this_processs_trials_are_its_latest() {
+        let records = [1, 2, 4, 5].map(record);
+        let earlier = BTreeSet::from([1, 4]);
+        let latest: Vec<u32> = latest(&records, &earlier).map(|one| one.number).collect();
+        assert_eq!(latest, [5, 2]);
+    }
+
     #[test]
     fn what_came_back_before_an_earlier_one_is_not_judged_yet() {
-        let record = |number: u32| -> TrialRecord {
-            let recorded = include_str!("../../cli/tests/recorded/verified/trials.jsonl");
-            let first = recorded.lines().next().expect("a recorded run has trials");
-            let record = serde_json::from_str(first).expect("they are records");
-            TrialRecord { number, ..record }
-        };
         let order = |number| Order {
             number,
             arm: "fixed".to_owned(),

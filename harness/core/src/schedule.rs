@@ -34,7 +34,7 @@ pub enum Next {
 
 /// Decides by the records, which are in the order of their numbers, and by the orders that are out, so that a
 /// resumed run goes on where it stopped. Whether the verdict stands is asked of what is [`order::settled`]
-/// alone. Trials whose numbers are in `earlier` are those of other processes, whose host may have been mended since.
+/// alone; `earlier` is for [`order::latest`].
 pub fn next(
     campaign: &Campaign,
     armings: &[Arming],
@@ -48,9 +48,7 @@ pub fn next(
     if let Some(end) = end(campaign, armings, order::settled(records, out)) {
         return if out.is_empty() { end } else { Next::Wait };
     }
-    let mine = records.iter().rev();
-    let mine = mine.filter(|record| !earlier.contains(&record.number));
-    let failed = mine
+    let failed = order::latest(records, earlier)
         .take(INFRASTRUCTURE_LIMIT)
         .filter(|record| record.standing(&campaign.policy.min_exposure) == Standing::Infrastructure)
         .count();

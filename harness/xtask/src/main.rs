@@ -27,8 +27,11 @@ enum Task {
         #[arg(long)]
         install_deps: bool,
         /// Leave out the tests that build and boot real kernels
-        #[arg(long)]
+        #[arg(long, conflicts_with = "long")]
         quick: bool,
+        /// Also compare and bisect real kernels, and build those of packages: half an hour more
+        #[arg(long)]
+        long: bool,
     },
     /// Format, clippy, licences and versions of dependencies, and rules about the text of the tree
     Tidy,
@@ -55,7 +58,16 @@ fn main() -> Result<()> {
         Task::Test {
             install_deps,
             quick,
-        } => test(&sh, install_deps, quick),
+            long,
+        } => {
+            check(&sh, install_deps)?;
+            let none: &[_] = &[];
+            let (real, more) = (
+                if quick { none } else { REAL },
+                if long { LONG } else { none },
+            );
+            test_with_real_kernels(&sh, &[real, more].concat())
+        }
         Task::Tidy => tidy(&sh),
         Task::Fuzz { target, minutes } => fuzz::run(&sh, &target, minutes),
         Task::Bench => Ok(cmd!(sh, "cargo bench --workspace").run()?),
@@ -70,7 +82,27 @@ const TESTS_PER_CPU: usize = 3;
 /// are chosen by what they have to run: with another choice, dependencies have other features and are built anew.
 const TESTS: [&str; 3] = ["test", "--release", "--workspace"];
 
-fn test(sh: &Shell, install_deps: bool, quick: bool) -> Result<()> {
+/// Programs of tests that build and boot real kernels, and which of their tests are run.
+const REAL: &[(&str, &str)] = &[
+    ("real_kernel", "t"),
+    ("real_sources", "s1"),
+    ("real_advise", "a"),
+    ("real_night", "n"),
+    // After those that unpack a kernel's source, which has a parser in it.
+    ("real_exports", "x"),
+    ("page", "w"),
+    ("real_slurm", "l"),
+];
+
+/// Those that take longest. What they are about is tested with made-up kernels, too.
+const LONG: &[(&str, &str)] = &[
+    ("real_compare", "c"),
+    ("real_bisect", "b"),
+    ("real_sources", "s2"),
+];
+
+/// All that needs no real kernel.
+fn check(sh: &Shell, install_deps: bool) -> Result<()> {
     if install_deps {
         cmd!(sh, "cargo {TESTS...} --no-run").run()?;
         let program = metadata::read(sh)?.program();
@@ -78,33 +110,20 @@ fn test(sh: &Shell, install_deps: bool, quick: bool) -> Result<()> {
         install_for_tests(sh)?;
     }
     tidy(sh)?;
-    {
-        // Most of their time they wait for made-up guests.
-        let threads = TESTS_PER_CPU * thread::available_parallelism()?.get();
-        let _threads = sh.push_env("RUST_TEST_THREADS", threads.to_string());
-        cmd!(sh, "cargo {TESTS...}").run()?;
-    }
-    if !quick {
-        // One after the other: each of these keeps both cores of a small machine busy.
-        for (test, filter) in [
-            ("real_kernel", "t"),
-            // s2 builds another whole kernel.
-            ("real_sources", "s1"),
-            ("real_compare", "c2"),
-            ("real_advise", "a"),
-            ("real_bisect", "b"),
-            ("real_night", "n"),
-            // After those that unpack a kernel's source, which has a parser in it.
-            ("real_exports", "x"),
-            ("page", "w"),
-            ("real_slurm", "l"),
-        ] {
-            cmd!(
-                sh,
-                "cargo {TESTS...} --test {test} -- --ignored --test-threads=1 --nocapture {filter}"
-            )
-            .run()?;
-        }
+    // Most of their time they wait for made-up guests.
+    let threads = TESTS_PER_CPU * thread::available_parallelism()?.get();
+    let _threads = sh.push_env("RUST_TEST_THREADS", threads.to_string());
+    Ok(cmd!(sh, "cargo {TESTS...}").run()?)
+}
+
+/// One after the other: each of these keeps both cores of a small machine busy.
+fn test_with_real_kernels(sh: &Shell, programs: &[(&str, &str)]) -> Result<()> {
+    for (test, filter) in programs {
+        cmd!(
+            sh,
+            "cargo {TESTS...} --test {test} -- --ignored --test-threads=1 --nocapture {filter}"
+        )
+        .run()?;
     }
     Ok(())
 }

@@ -215,7 +215,7 @@ impl WorkPlace {
     pub fn begin(&mut self) -> Result<SystemTime> {
         if self.mark().exists() {
             remove_doubtful(&self.out())?;
-            self.set_configured(None)?;
+            self.state.configured = None;
         }
         write_whole(&self.mark(), b"")?;
         let now = fs::metadata(self.mark())?.modified()?;

@@ -304,9 +304,7 @@ impl Schedule for UntilTold<'_> {
 
 /// Whether the last trials in a row all said nothing about the kernel.
 fn says_nothing(policy: &Policy, trials: &[TrialRecord], earlier: &BTreeSet<u32>) -> bool {
-    let mine = trials.iter().rev();
-    let mine = mine.filter(|record| !earlier.contains(&record.number));
-    let last = mine.take(HOST_TROUBLES);
+    let last = order::latest(trials, earlier).take(HOST_TROUBLES);
     let idle = last.filter(|record| match record.standing(&policy.min_exposure) {
         Standing::TargetLockup | Standing::Survived => false,
         Standing::NotExposed

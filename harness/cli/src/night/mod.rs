@@ -193,26 +193,42 @@ impl<'a> Nightly<'a> {
                 self.spent_minutes(),
                 manifest.spec.budget_minutes
             ));
-            if let Some((guests, initramfs)) = self.make_ready(cell, means)? {
-                let order = self.order(cell)?;
-                self.out.push((order.clone(), index));
-                self.run.trial_started(&order);
-                let (stop, lease) = (threads.stop(), room.take());
-                let dir = self.run.dir().trial(&order.id());
-                let shown = threads.count() < SHOWN_MAX;
-                let progress = shown.then_some(means.progress);
-                threads.start(move || {
-                    let around = Surroundings {
-                        dir,
-                        initramfs,
-                        lease: lease.as_ref(),
-                        stop,
-                        progress,
-                    };
-                    guests.trial(&cell.campaign, &order, &around)
-                })?;
-            }
+            self.begin(index, means, room, threads)?;
         }
+    }
+
+    /// Begins a trial of a cell; none, if its kernel turns out not to be had.
+    fn begin<'scope>(
+        &mut self,
+        index: usize,
+        means: &Means<'a>,
+        room: &mut Room,
+        threads: &mut Threads<'scope, '_>,
+    ) -> Result<()>
+    where
+        'a: 'scope,
+    {
+        let cell = &self.manifest.cells[index];
+        let Some((guests, initramfs)) = self.make_ready(cell, means)? else {
+            return Ok(());
+        };
+        let order = self.order(cell)?;
+        self.out.push((order.clone(), index));
+        self.run.trial_started(&order);
+        let (stop, lease) = (threads.stop(), room.take());
+        let dir = self.run.dir().trial(&order.id());
+        let shown = threads.count() < SHOWN_MAX;
+        let progress = shown.then_some(means.progress);
+        threads.start(move || {
+            let around = Surroundings {
+                dir,
+                initramfs,
+                lease: lease.as_ref(),
+                stop,
+                progress,
+            };
+            guests.trial(&cell.campaign, &order, &around)
+        })
     }
 
     /// The cell to try now, and why. Otherwise, why nothing is wanted any more; `None`: that is not known before

@@ -197,12 +197,14 @@ pub fn start_guest(kernel: &str, initramfs: &Path, qmp: &Path) -> Guest {
     Guest(child)
 }
 
-/// What is left of a run whose test failed: its report, before the folder goes.
+/// What is left of a run whose test failed, before the folder goes: its report, and last what trials say that ended
+/// neither well nor in the target's lockup, because logs of tests are cut in the middle.
 impl Drop for Run {
     fn drop(&mut self) {
         if std::thread::panicking() && self._scratch.is_some() {
             let report = fs::read_to_string(self.dir.join("report.txt"));
             eprintln!("{}\n{}", report.unwrap_or_default(), self.stderr);
+            self.show_odd_trials();
         }
     }
 }
@@ -220,6 +222,27 @@ impl Run {
 
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    fn show_odd_trials(&self) {
+        let lines = fs::read_to_string(self.dir.join("trials.jsonl")).unwrap_or_default();
+        let records = lines.lines().flat_map(serde_json::from_str::<Value>);
+        for record in
+            records.filter(|one| one["outcome"] != "clean" && one["signature"] != "target")
+        {
+            let id = record["id"].as_str().unwrap_or_default();
+            let console = self.dir.join("trials").join(id).join("console.log");
+            let console = fs::read(console).unwrap_or_default();
+            let console = String::from_utf8_lossy(&console);
+            let last = console.lines().count().saturating_sub(60);
+            let last: Vec<&str> = console.lines().skip(last).collect();
+            eprintln!(
+                "{id}: {}: {}\n{}",
+                record["outcome"],
+                record["title"],
+                last.join("\n")
+            );
+        }
     }
 
     pub fn report(&self) -> Value {

@@ -30,8 +30,7 @@ pub enum Next {
 
 /// Decides by the records, which are in the order of their numbers, and by the orders that are out, so that a
 /// resumed run goes on where it stopped. What is judged is what is [`order::settled`] alone; orders that are
-/// out count as survivals when a side is chosen. Trials whose numbers are in `earlier` are those of other
-/// processes, whose host may have been mended since.
+/// out count as survivals when a side is chosen. `earlier` is for [`order::latest`].
 pub fn next(
     comparison: &Comparison<'_>,
     records: &[TrialRecord],
@@ -45,9 +44,7 @@ pub fn next(
         out,
     };
     let least = &comparison.campaign.policy.min_exposure;
-    let mine = records.iter().rev();
-    let mine = mine.filter(|record| !earlier.contains(&record.number));
-    let failed = mine
+    let failed = order::latest(records, earlier)
         .take(HOST_TROUBLES)
         .filter(|record| Told::by(record, least) == Told::HostTrouble);
     if failed.count() == HOST_TROUBLES {
