@@ -31,8 +31,7 @@ const TERM_GRACE: Duration = Duration::from_secs(2);
 /// What stands before a command that starts others, so that all of them end with kverdict: whose death is
 /// SIGTERM for the guard. Each of them could look after its own children, but not all do at all times:
 /// bubblewrap 0.8, killed within its first millisecond, leaves a process that waits for it for ever.
-const GUARD: [&str; 4] = [
-    "sh",
+const GUARD: [&str; 3] = [
     "-c",
     "trap 'kill -KILL 0' TERM; \"$@\" & wait \"$!\"",
     "guard",
@@ -126,12 +125,10 @@ impl Job {
     }
 
     /// Runs it through another command, such as one that changes the root, and with no variables but
-    /// its own and `kept`: `words` is what stands before it; none: it is run here. All that it starts ends
-    /// with kverdict.
+    /// its own and `kept`: `words` is what stands before it; none: it is run here. It is
+    /// [guarded](Job::guarded).
     pub fn inside(mut self, words: Vec<String>, kept: Vec<(OsString, OsString)>) -> Self {
-        let guard = GUARD.map(str::to_owned).into_iter();
-        let clean = ["env", "-i"].map(str::to_owned);
-        let mut words = guard.chain(words).chain(clean);
+        let mut words = words.into_iter().chain(["env".to_owned(), "-i".to_owned()]);
         let program = OsString::from(words.next().unwrap_or_default());
         let mut args: Vec<OsString> = words.map(OsString::from).collect();
         for (name, value) in kept.into_iter().chain(std::mem::take(&mut self.env)) {
@@ -143,6 +140,12 @@ impl Job {
         args.push(std::mem::replace(&mut self.program, program));
         args.append(&mut self.args);
         self.args = args;
+        self.guarded()
+    }
+
+    /// All that it starts, and all that they start, ends with it and with kverdict. That it is not installed is
+    /// then told by its exit status only.
+    pub fn guarded(mut self) -> Self {
         self.is_guarded = true;
         self
     }
@@ -209,7 +212,7 @@ impl Job {
     /// # Errors
     /// When the program is missing or the log cannot be written; names both.
     pub fn start(&self) -> Result<Child> {
-        let expression = duct::cmd(&self.program, &self.args);
+        let expression = self.expression();
         self.start_as(match &self.log {
             Some(path) => {
                 let file = self.open_log(path)?;
@@ -224,8 +227,7 @@ impl Job {
     /// # Errors
     /// When it cannot be started or its time is up; [`Interrupted`].
     pub fn capture(&self) -> Result<Output> {
-        let expression = duct::cmd(&self.program, &self.args);
-        let child = self.start_as(expression.stdout_capture().stderr_capture())?;
+        let child = self.start_as(self.expression().stdout_capture().stderr_capture())?;
         match child.follow(|| Ok(()))? {
             Ending::Exited(_) => Ok(child.handle.wait()?.clone()),
             ending => bail!(
@@ -234,6 +236,15 @@ impl Job {
                 describe(ending, self.deadline)
             ),
         }
+    }
+
+    fn expression(&self) -> duct::Expression {
+        if !self.is_guarded {
+            return duct::cmd(&self.program, &self.args);
+        }
+        let guard = GUARD.map(OsString::from).into_iter();
+        let own = std::iter::once(&self.program).chain(&self.args).cloned();
+        duct::cmd("sh", guard.chain(own))
     }
 
     /// With its output arranged for.

@@ -102,6 +102,7 @@ fn install(chroot: &Chroot, sources: &Path, tarball: &Path, log: &Path) -> Resul
         ])
         .env("LC_ALL", "C")
         .log(log)
+        .guarded()
         .run()?;
     if matches!(ending, Ending::Exited(status) if status.success()) {
         return Ok(());
