@@ -37,6 +37,12 @@ fn an_unknown_key_is_named_with_its_place() {
 }
 
 #[test]
+fn a_key_without_a_name_is_shown() {
+    let text = refused("schema: 1\nname:", "schema: 1\n\"\": 2\nname:");
+    assert!(text.contains("\n  \"\": unknown key"), "{text}");
+}
+
+#[test]
 fn an_empty_file_is_called_that() {
     let text = refused(CAMPAIGN, "# nothing yet\n");
     assert!(

@@ -128,13 +128,13 @@ pub(crate) fn locate(text: &str, error: serde_yaml::Error) -> (serde_yaml::Error
         }
         None => error,
     };
-    let line = match names_line(&error) {
-        true => error.location().map(|location| location.line()),
-        false => text
-            .find(|c| !is_allowed(c))
-            .map(|at| text[..at].matches('\n').count() + 1),
+    let located = error.location().map(|location| location.line());
+    let refused = match names_line(&error) {
+        true => None,
+        false => text.find(|c| !is_allowed(c)),
     };
-    (error, line)
+    let refused = refused.map(|at| text[..at].matches('\n').count() + 1);
+    (error, refused.or(located))
 }
 
 fn begins_document(line: &str) -> bool {
@@ -365,6 +365,8 @@ fn check_words(schema: &Value, value: &Value, field: &str, problems: &mut Vec<Pr
 }
 
 fn join(field: &str, key: &str) -> String {
+    // A key can be as good as nothing, and has to be found all the same.
+    let key = if key.is_empty() { "\"\"" } else { key };
     if field.is_empty() {
         key.to_owned()
     } else {
