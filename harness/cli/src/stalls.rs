@@ -1,61 +1,137 @@
-//! When this machine stood still: it was suspended, what it runs on did not run it, or it was so busy that not even
-//! a thread ran that wants nothing but to be woken. The clocks of its guests went on, and their detectors call that
-//! a lockup.
+//! Times in which this machine stood still, and a guest with it: what the machine runs on did not run it, it was
+//! suspended, or all of this run was stopped. The guest's clocks went on, and its detectors call that a lockup.
+//!
+//! That kverdict was not run is no proof: somebody may have stopped it alone. So it also counts what went on
+//! meanwhile, on the whole machine and in the guest.
 
-use std::sync::{Mutex, Once, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
-/// Between two looks at the clock.
-const TICK: Duration = Duration::from_millis(200);
-/// What a busy machine keeps a thread waiting now and then is no stall.
-const LEAST: Duration = Duration::from_secs(1);
-/// Stalls that are remembered, the latest ones.
-const KEPT_MAX: usize = 1000;
+use rustix::time::{ClockId, clock_gettime};
 
-static STALLS: Mutex<Vec<Stall>> = Mutex::new(Vec::new());
+use crate::process::Child;
+
+/// Between two looks.
+const INTERVAL: Duration = Duration::from_millis(500);
+/// What a busy machine keeps a process waiting now and then is no stall.
+const LEAST: Duration = Duration::from_secs(1);
+/// With fewer context switches a second, of all CPUs together, nothing ran: where a guest's vCPUs are busy there are
+/// hundreds.
+const SWITCHES_PER_SECOND: f64 = 20.0;
+/// A guest that has had less of the time than this did not run.
+const CPU_SHARE: f64 = 0.1;
+
+/// Follows one guest, and remembers when it stood still together with this process.
+#[derive(Debug)]
+pub struct Stalls {
+    last: Look,
+    found: Vec<Stall>,
+}
+
+/// What had gone on until some moment.
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    at: Instant,
+    /// The same by a clock that counts suspension, too.
+    with_suspension: Duration,
+    /// Context switches of this machine, see proc_stat(5).
+    switches: Option<u64>,
+    /// CPU time of the guest.
+    cpu_time: Option<Duration>,
+}
 
 /// One time of standing still.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stall {
-    /// When the machine went on.
-    pub end: Instant,
-    /// How long it stood still, up to one tick less.
-    pub length: Duration,
+struct Stall {
+    from: Instant,
+    to: Instant,
+    /// Suspension included.
+    length: Duration,
 }
 
-/// Begins to watch this machine, once for the whole program.
-pub fn watch() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        thread::spawn(|| {
-            let mut slept_at = Instant::now();
-            loop {
-                thread::sleep(TICK);
-                let now = Instant::now();
-                if let Some(stall) = between(slept_at, now) {
-                    let mut stalls = STALLS.lock().unwrap_or_else(PoisonError::into_inner);
-                    let surplus = (stalls.len() + 1).saturating_sub(KEPT_MAX);
-                    stalls.drain(..surplus);
-                    stalls.push(stall);
-                }
-                slept_at = now;
-            }
-        });
+impl Stalls {
+    /// From now on.
+    pub fn of(guest: &Child) -> Self {
+        Self {
+            last: Look::at(guest),
+            found: Vec::new(),
+        }
+    }
+
+    /// To be called all the time; it looks as often as it has to.
+    pub fn look(&mut self, guest: &Child) {
+        if self.last.at.elapsed() < INTERVAL {
+            return;
+        }
+        let now = Look::at(guest);
+        self.found.extend(between(&self.last, &now));
+        self.last = now;
+    }
+
+    /// Time since `from` in which the guest could do something.
+    pub fn lived_since(&self, from: Instant) -> Duration {
+        let now = Instant::now();
+        (now - from).saturating_sub(self.lost(from, now))
+    }
+
+    /// Of the time between these two, how much was lost; suspension, which clocks of guests do not count either, is
+    /// not.
+    pub fn lost(&self, from: Instant, to: Instant) -> Duration {
+        let overlap = |stall: &Stall| {
+            stall
+                .to
+                .min(to)
+                .saturating_duration_since(stall.from.max(from))
+        };
+        self.found.iter().map(overlap).sum()
+    }
+
+    /// How long the guest stood still in all, suspension included, as far as that was over after `from`, and began
+    /// before `to`.
+    pub fn between(&self, from: Instant, to: Instant) -> Duration {
+        let those = self.found.iter();
+        let those = those.filter(|stall| stall.to > from && stall.from < to);
+        those.map(|stall| stall.length).sum()
+    }
+}
+
+impl Look {
+    fn at(guest: &Child) -> Self {
+        let time = clock_gettime(ClockId::Boottime);
+        let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+        let nanoseconds = u32::try_from(time.tv_nsec).unwrap_or_default();
+        Self {
+            at: Instant::now(),
+            with_suspension: Duration::new(seconds, nanoseconds),
+            switches: switches(),
+            cpu_time: guest.cpu_time(),
+        }
+    }
+}
+
+fn switches() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/stat").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("ctxt "))?;
+    line.trim().parse().ok()
+}
+
+fn between(before: &Look, now: &Look) -> Option<Stall> {
+    let gap = now.with_suspension.saturating_sub(before.with_suspension);
+    let length = gap.saturating_sub(INTERVAL);
+    if length < LEAST {
+        return None;
+    }
+    let seconds = gap.as_secs_f64();
+    let switches = before.switches.zip(now.switches);
+    let machine_stood = switches.is_some_and(|(before, now)| {
+        (now.saturating_sub(before) as f64) < SWITCHES_PER_SECOND * seconds
     });
-}
-
-/// All stalls that ended after `start`, as far as [`watch`] ran.
-pub fn since(start: Instant) -> Vec<Stall> {
-    let stalls = STALLS.lock().unwrap_or_else(PoisonError::into_inner);
-    let ended_later = stalls.iter().filter(|stall| stall.end > start);
-    ended_later.copied().collect()
-}
-
-fn between(slept_at: Instant, woke_at: Instant) -> Option<Stall> {
-    let length = woke_at.duration_since(slept_at).saturating_sub(TICK);
-    (length >= LEAST).then_some(Stall {
-        end: woke_at,
+    let cpu_times = before.cpu_time.zip(now.cpu_time);
+    let guest_stood = cpu_times.is_some_and(|(before, now)| {
+        now.saturating_sub(before).as_secs_f64() < CPU_SHARE * seconds
+    });
+    (machine_stood || guest_stood).then_some(Stall {
+        from: before.at,
+        to: now.at,
         length,
     })
 }
@@ -64,16 +140,62 @@ fn between(slept_at: Instant, woke_at: Instant) -> Option<Stall> {
 mod tests {
     use super::*;
 
+    /// Ten seconds between two looks, in which so much went on.
+    fn ten_seconds(switches: u64, cpu_ms: u64) -> Option<Stall> {
+        gap(Duration::from_secs(10), switches, cpu_ms)
+    }
+
+    fn gap(length: Duration, switches: u64, cpu_ms: u64) -> Option<Stall> {
+        let at = Instant::now();
+        let before = Look {
+            at,
+            with_suspension: Duration::from_secs(99),
+            switches: Some(1_000_000),
+            cpu_time: Some(Duration::from_secs(7)),
+        };
+        let now = Look {
+            at: at + length,
+            with_suspension: before.with_suspension + length,
+            switches: Some(1_000_000 + switches),
+            cpu_time: before
+                .cpu_time
+                .map(|time| time + Duration::from_millis(cpu_ms)),
+        };
+        between(&before, &now)
+    }
+
     #[test]
-    fn what_takes_much_longer_than_a_tick_is_a_stall() {
-        let start = Instant::now();
-        let wakes = |after: Duration| between(start, start + after);
-        assert_eq!(wakes(TICK), None);
-        assert_eq!(wakes(TICK + LEAST / 2), None);
-        let stall = wakes(TICK + LEAST * 9).unwrap();
-        assert_eq!(
-            (stall.length, stall.end),
-            (LEAST * 9, start + TICK + LEAST * 9)
-        );
+    fn a_machine_or_a_guest_that_did_not_run_stood_still() {
+        let still = Some(Duration::from_millis(9_500));
+        // A paused machine may charge the time to whom it ran last.
+        assert_eq!(ten_seconds(30, 9_900).map(|stall| stall.length), still);
+        // A run that was stopped as a whole, while others went on.
+        assert_eq!(ten_seconds(90_000, 20).map(|stall| stall.length), still);
+    }
+
+    #[test]
+    fn that_only_kverdict_was_stopped_is_no_stall_and_nor_is_a_short_wait() {
+        assert_eq!(ten_seconds(90_000, 9_000), None);
+        assert_eq!(gap(INTERVAL + LEAST / 2, 0, 0), None);
+    }
+
+    #[test]
+    fn only_what_lies_between_two_moments_is_lost_there() {
+        let at = Instant::now();
+        let second = |count| at + Duration::from_secs(count);
+        let child = crate::process::Job::new("true", Duration::from_secs(60));
+        let mut stalls = Stalls::of(&child.start().unwrap());
+        stalls.found.push(Stall {
+            from: second(10),
+            to: second(20),
+            length: Duration::from_secs(600),
+        });
+        let lost = |from, to| stalls.lost(second(from), second(to)).as_secs();
+        assert_eq!(lost(0, 30), 10);
+        assert_eq!(lost(15, 30), 5);
+        assert_eq!(lost(12, 13), 1);
+        assert_eq!(lost(20, 30), 0);
+        let all = |from, to| stalls.between(second(from), second(to)).as_secs();
+        assert_eq!((all(19, 30), all(21, 30), all(0, 9)), (600, 0, 0));
     }
 }

@@ -18,7 +18,7 @@ use crate::layout::TrialDir;
 use crate::process::{self, Ending, Interrupted};
 use crate::qemu::Machine;
 use crate::running::RunningGuest;
-use crate::stalls::{self, Stall};
+use crate::stalls::Stalls;
 use crate::store;
 
 /// A console beyond this is a flood: the guest is stopped.
@@ -33,9 +33,8 @@ const INCOMPLETE_GRACE: Duration = Duration::from_secs(20);
 /// Guest time may run slower than the host's when the host is busy; beyond this factor the load
 /// is taken for stuck.
 const LOAD_SLOWNESS_LIMIT: u32 = 3;
-/// A host that stood still for so long is to blame for lockups that a guest's own clocks tell: the most sensitive
-/// detector of ours, the soft one with `watchdog_thresh=4`, waits for 8 s, in which it looks every 1.6 s.
-const STALL_TO_BLAME: Duration = Duration::from_secs(5);
+/// A detector reports within a few of its periods; beyond so many times the least stall, that is not why.
+const STALL_MEMORY: u32 = 4;
 /// Guest seconds that the load may go on after its time, for the roll call of all CPUs.
 const OVERDUE_SECONDS: u32 = 30;
 
@@ -102,7 +101,6 @@ enum Reason {
 /// Trouble of the host only (QEMU missing, disk full), or [`Interrupted`]; whatever the guest does
 /// is an outcome.
 pub fn run(spec: &TrialSpec<'_>, watch: Watch<'_>) -> Result<TrialRecord> {
-    stalls::watch();
     let started = store::now();
     let mut watcher = Watcher::start(spec)?;
     let end = watcher.follow_to_the_end(watch)?;
@@ -120,6 +118,9 @@ struct Watcher<'a> {
     report_at: Option<Instant>,
     complete_at: Option<Instant>,
     stuck_at: Option<Instant>,
+    /// What the console's worst report is, and since when.
+    worst: Option<(Outcome, Instant)>,
+    stalls: Stalls,
 }
 
 impl<'a> Watcher<'a> {
@@ -142,6 +143,7 @@ impl<'a> Watcher<'a> {
         )?;
         Ok(Self {
             last_word: guest.start,
+            stalls: Stalls::of(&guest.child),
             tally: Tally::new(&spec.dir),
             spec,
             guest,
@@ -151,11 +153,13 @@ impl<'a> Watcher<'a> {
             report_at: None,
             complete_at: None,
             stuck_at: None,
+            worst: None,
         })
     }
 
     fn follow_to_the_end(&mut self, watch: Watch<'_>) -> Result<End> {
         loop {
+            self.stalls.look(&self.guest.child);
             let exited = self.guest.child.try_wait()?;
             self.take_in()?;
             if let Some(status) = exited {
@@ -215,6 +219,11 @@ impl<'a> Watcher<'a> {
         if self.guest.agent.phase == Phase::Ended {
             self.ended_at.get_or_insert_with(Instant::now);
         }
+        let worst = self.guest.scanner.worst_report();
+        let worst = worst.map(|report| report.outcome);
+        if worst != self.worst.map(|(outcome, _)| outcome) {
+            self.worst = worst.map(|outcome| (outcome, Instant::now()));
+        }
         let terminal = self.guest.scanner.terminal();
         if terminal.is_some() || self.guest.scanner.target_complete() {
             self.report_at.get_or_insert_with(Instant::now);
@@ -228,33 +237,35 @@ impl<'a> Watcher<'a> {
     fn time_to_stop(&self) -> Option<Reason> {
         let policy = self.spec.policy;
         let seconds = |count: u32| Duration::from_secs(u64::from(count));
+        let since = |at| self.stalls.lived_since(at);
         if self.floods() {
             return Some(Reason::Flood);
         }
         if self
             .complete_at
-            .is_some_and(|at| at.elapsed() > COMPLETE_GRACE)
+            .is_some_and(|at| since(at) > COMPLETE_GRACE)
             || self
                 .report_at
-                .is_some_and(|at| at.elapsed() > INCOMPLETE_GRACE)
+                .is_some_and(|at| since(at) > INCOMPLETE_GRACE)
         {
             return Some(Reason::ConsoleReport);
         }
         if self
             .stuck_at
-            .is_some_and(|at| at.elapsed() > self.console_wait())
+            .is_some_and(|at| since(at) > self.console_wait())
         {
             return Some(Reason::Stuck);
         }
         if self
             .ended_at
-            .is_some_and(|at| at.elapsed() > seconds(policy.shutdown_deadline_seconds))
+            .is_some_and(|at| since(at) > seconds(policy.shutdown_deadline_seconds))
         {
             return Some(Reason::ShutdownTooLong);
         }
         match self.guest.agent.phase {
             Phase::Booting | Phase::SettingUp | Phase::Armed => {
-                let late = self.guest.age() > policy.boot_deadline();
+                let waited = self.guest.child.waited();
+                let late = since(self.guest.start).saturating_sub(waited) > policy.boot_deadline();
                 late.then_some(if self.hello.is_none() {
                     Reason::NoHello
                 } else {
@@ -262,7 +273,7 @@ impl<'a> Watcher<'a> {
                 })
             }
             Phase::Loading => {
-                if self.last_word.elapsed() > seconds(policy.silence_seconds) {
+                if since(self.last_word) > seconds(policy.silence_seconds) {
                     return Some(Reason::Silent);
                 }
                 // The agent's timer may sit on a CPU that is gone while its heartbeats go on.
@@ -270,12 +281,12 @@ impl<'a> Watcher<'a> {
                     > u64::from(policy.load_seconds + OVERDUE_SECONDS);
                 let limit =
                     policy.boot_deadline() + seconds(policy.load_seconds) * LOAD_SLOWNESS_LIMIT;
-                (overdue || self.guest.start.elapsed() > limit).then_some(Reason::LoadTooLong)
+                (overdue || since(self.guest.start) > limit).then_some(Reason::LoadTooLong)
             }
             // These end in a power-off, for which there is the shutdown's deadline.
             Phase::Ended => None,
             Phase::Unfit(_) | Phase::LoadFailed(_) => {
-                let late = self.last_word.elapsed() > seconds(policy.shutdown_deadline_seconds);
+                let late = since(self.last_word) > seconds(policy.shutdown_deadline_seconds);
                 late.then_some(Reason::ShutdownTooLong)
             }
         }
@@ -320,6 +331,7 @@ impl<'a> Watcher<'a> {
 
     fn into_record(mut self, started: String, end: End) -> TrialRecord {
         let total = self.guest.start.elapsed();
+        let stalled = self.stalls.between(self.guest.start, Instant::now());
         // The agent's last word may be long before a lockup. A reading that fails leaves the one before.
         let _ = self.tally.read(self.guest.agent.load_ms());
         let since_start = |at: Option<Instant>| {
@@ -337,9 +349,11 @@ impl<'a> Watcher<'a> {
         let outside_lost = lost.filter(|_| matches!(end, End::Stopped(_)));
         let qemu_log = self.spec.dir.qemu_log();
         let (outcome, title) = classify(&findings, &outside, &self.guest.agent, end, &qemu_log);
-        let stalls = stalls::since(self.guest.start);
         let blamed = findings.matched() != Some(Match::Target) && outside.state != State::Stuck;
-        let (outcome, title) = match blamed.then(|| blame(&stalls, outcome, end)).flatten() {
+        let reported = self.worst.filter(|(worst, _)| *worst == outcome);
+        let why = reported.filter(|_| blamed);
+        let why = why.and_then(|(outcome, at)| blame(&self.stalls, outcome, at));
+        let (outcome, title) = match why {
             Some(why) => (
                 Outcome::Infrastructure,
                 format!("{why}: {outcome}: {title}"),
@@ -372,8 +386,14 @@ impl<'a> Watcher<'a> {
         let mut exposure = self.guest.agent.exposure();
         // Nothing was exposed to anything while nothing ran.
         let load = self.guest.agent.load_started();
-        let lost = load.map_or(Duration::ZERO, |load| total_of(&stalls::since(load)));
-        exposure.load_ms = exposure.load_ms.saturating_sub(lost.as_millis() as u64);
+        let lost = load.map_or(Duration::ZERO, |load| {
+            self.stalls.lost(load, self.last_word)
+        });
+        let lost = lost.as_millis() as u64;
+        exposure.load_ms = exposure.load_ms.saturating_sub(lost);
+        exposure.counted_ms = exposure
+            .counted_ms
+            .map(|counted| counted.min(exposure.load_ms));
         exposure.holder = self.tally.grown();
         // A lockup may silence the heartbeats long before it is noticed, or leave them going on until
         // the guest is killed. Too much time makes the rate smaller and the verdict harder to reach, too
@@ -405,7 +425,7 @@ impl<'a> Watcher<'a> {
                 total_ms: total.as_millis() as u64,
                 load_to_report_ms,
                 outside_ms,
-                stalled_ms: (!stalls.is_empty()).then(|| total_of(&stalls).as_millis() as u64),
+                stalled_ms: (stalled > Duration::ZERO).then_some(stalled.as_millis() as u64),
                 console_ms,
             },
             console: findings,
@@ -484,41 +504,41 @@ fn classify(
     }
 }
 
-/// Why the host is to blame for what a guest's clocks made of it; none: it is not. What was seen from outside is
-/// counted in CPU time, and a target's signature is proof by itself.
-fn blame(stalls: &[Stall], outcome: Outcome, end: End) -> Option<String> {
-    let by_clocks = match outcome {
-        Outcome::HardLockup
-        | Outcome::SoftLockup
-        | Outcome::RcuStall
-        | Outcome::HungTask
-        | Outcome::WorkqueueLockup
-        | Outcome::SilentHang => true,
-        Outcome::BootFailure | Outcome::LoadFailure => matches!(end, End::Stopped(_)),
+/// Why the host is to blame for a report of a guest's detectors that came at `at`, which know time by the guest's
+/// clocks only; none: it is not. What was seen from outside is counted in CPU time, and a target's signature is
+/// proof by itself.
+fn blame(stalls: &Stalls, outcome: Outcome, at: Instant) -> Option<String> {
+    // Half of what the detector waits for: the rest may be the guest's own, in a trial that is lost anyway.
+    let least = match outcome {
+        // `watchdog_thresh=4`, as campaigns set it: the soft one waits for 8 s, the hard one for 8 to 12 s.
+        Outcome::HardLockup | Outcome::SoftLockup => Duration::from_secs(4),
+        // CONFIG_RCU_CPU_STALL_TIMEOUT is 21 s, the workqueue's watchdog_thresh 30 s, hung_task_timeout_secs 120 s.
+        Outcome::RcuStall => Duration::from_secs(10),
+        Outcome::WorkqueueLockup => Duration::from_secs(15),
+        Outcome::HungTask => Duration::from_secs(60),
         Outcome::Clean
         | Outcome::Warning
         | Outcome::Lockdep
         | Outcome::Sanitizer
         | Outcome::MemoryLeak
+        | Outcome::SilentHang
         | Outcome::Panic
         | Outcome::Oops
         | Outcome::Bug
+        | Outcome::BootFailure
+        | Outcome::LoadFailure
         | Outcome::UnexpectedExit
         | Outcome::ConsoleFlood
         | Outcome::Unfit
-        | Outcome::Infrastructure => false,
+        | Outcome::Infrastructure => return None,
     };
-    let longest = stalls.iter().map(|stall| stall.length).max()?;
-    (by_clocks && longest >= STALL_TO_BLAME).then(|| {
+    let stalled = stalls.between(at.checked_sub(least * STALL_MEMORY)?, at);
+    (stalled >= least).then(|| {
         format!(
             "this machine stood still for {:.1} s, which a guest takes for a fault of its own",
-            longest.as_secs_f64()
+            stalled.as_secs_f64()
         )
     })
-}
-
-fn total_of(stalls: &[Stall]) -> Duration {
-    stalls.iter().map(|stall| stall.length).sum()
 }
 
 fn stuck_outcome(outside: &Findings) -> Outcome {

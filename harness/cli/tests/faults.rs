@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use made_up::shell;
 use parallel::{Bench, counts};
+use rustix::process::{Pid, Signal};
 use serde_json::Value;
 use support::wait_until;
 
@@ -58,9 +59,12 @@ fn wait_until_nothing_runs(bench: &Bench) {
 }
 
 fn kill(pid: i32) {
-    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    signal(pid, Signal::KILL);
+}
+
+fn signal(pid: i32, signal: Signal) {
     // It may have ended meanwhile.
-    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    let _ = rustix::process::kill_process(Pid::from_raw(pid).unwrap(), signal);
 }
 
 /// Begins a run, or goes on with the one that is there.
@@ -211,8 +215,8 @@ exec "$@"
     }
 }
 
-/// The machine stands still for some seconds, and the guest's watchdog calls that a lockup of its own: the host is to
-/// blame. Where nothing stood still, the same words count.
+/// A run stands still for some seconds, and the guest's watchdog calls that a lockup of its own: the host is to
+/// blame. Where the guest went on, and only kverdict was stopped, the same words count.
 #[test]
 fn a_lockup_that_the_host_made_by_standing_still_is_not_the_kernels() {
     const STILL: Duration = Duration::from_secs(7);
@@ -220,22 +224,32 @@ fn a_lockup_that_the_host_made_by_standing_still_is_not_the_kernels() {
     let log = "../core/tests/logs/boot-warning-then-softlockup-6.12.log";
     fs::copy(log, bench.place.path("soft.log")).unwrap();
     bench.place.guest(
-        "begin
-         touch $TEST/begun
-         while [ ! -e $TEST/go ]; do sleep 0.05; done
+        "id=$(basename $PWD)
+         begin
+         touch $TEST/begun-$id
+         while [ ! -e $TEST/go-$id ]; do :; done
          cat $TEST/soft.log > console.log
          survive 60 60",
     );
     let alone = ["verify", "campaign.yaml", "--json", "--jobs", "1"];
     let verify = bench.place.start(&alone);
-    wait_until(SOON, "a guest is under load", || {
-        bench.place.path("begun").exists()
-    });
-    let pid = rustix::process::Pid::from_raw(i32::try_from(verify.id()).unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
-    std::thread::sleep(STILL);
-    rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
-    bench.place.write("go", "");
+    let leader = i32::try_from(verify.id()).unwrap();
+    for (id, is_whole_run) in [("0001-unfixed", true), ("0002-fixed", false)] {
+        wait_until(SOON, "a guest is under load", || {
+            bench.place.path(&format!("begun-{id}")).exists()
+        });
+        let mut stopped = match is_whole_run {
+            true => processes(bench.place.root()),
+            false => vec![leader],
+        };
+        // kverdict stops first and goes on last: it must not see a guest that stands still.
+        stopped.sort_by_key(|pid| *pid != leader);
+        stopped.iter().for_each(|pid| signal(*pid, Signal::STOP));
+        std::thread::sleep(STILL);
+        let rest = stopped.iter().rev();
+        rest.for_each(|pid| signal(*pid, Signal::CONT));
+        bench.place.write(&format!("go-{id}"), "");
+    }
     let output = verify.wait_with_output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(125), "{errors}");
@@ -257,6 +271,7 @@ fn a_lockup_that_the_host_made_by_standing_still_is_not_the_kernels() {
         "{still} ms of {STILL:?}"
     );
     assert_eq!(of(1).0, "soft-lockup", "{errors}");
+    assert_eq!(records[1]["timing"]["stalled_ms"], Value::Null);
 }
 
 /// Memory runs out, at first at once and then ever later: what was recorded stays, nothing is left behind, and
@@ -538,8 +553,7 @@ fn a_hangup_stops_the_guests_and_keeps_what_there_is() {
     let bench = Bench::without_end(4);
     let verify = go_on(&bench);
     wait_until(SOON, "a trial is recorded", || !recorded(&bench).is_empty());
-    let pid = rustix::process::Pid::from_raw(i32::try_from(verify.id()).unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    signal(i32::try_from(verify.id()).unwrap(), Signal::HUP);
     let output = verify.wait_with_output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(130), "{errors}");
