@@ -28,12 +28,14 @@ pub const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Time that a group has between SIGTERM and SIGKILL.
 const TERM_GRACE: Duration = Duration::from_secs(2);
 
-/// What stands before a command that starts others, so that all of them end with kverdict: whose death is
-/// SIGTERM for the guard. Each of them could look after its own children, but not all do at all times:
-/// bubblewrap 0.8, killed within its first millisecond, leaves a process that waits for it for ever.
+/// What stands before a command that starts others, so that all of them end with kverdict, whose death is SIGUSR1
+/// for the guard. Each of them could look after its own children, but not all do at all times: bubblewrap 0.8, killed
+/// within its first millisecond, leaves a process that waits for it for ever. SIGTERM, which asks the others to end, the
+/// guard itself survives.
 const GUARD: [&str; 3] = [
     "-c",
-    "trap 'kill -KILL 0' TERM; \"$@\" & wait \"$!\"",
+    "trap 'kill -KILL 0' USR1; trap : TERM; \"$@\" & \
+     while :; do wait \"$!\"; s=$?; kill -0 \"$!\" 2>/dev/null || exit \"$s\"; done",
     "guard",
 ];
 
@@ -74,6 +76,17 @@ pub enum Ending {
     Exited(ExitStatus),
     /// It was killed because its time was up.
     DeadlinePassed,
+}
+
+impl Ending {
+    /// Whether it was cut off, and may have left half a file behind: for its time, or by a signal, which what stands
+    /// before it tells as 128 and the signal's number.
+    pub fn is_cut_off(self) -> bool {
+        match self {
+            Self::DeadlinePassed => true,
+            Self::Exited(status) => status.code().is_none_or(|code| code > 128),
+        }
+    }
 }
 
 /// Where a command on the terminal writes.
@@ -255,22 +268,24 @@ impl Job {
         };
         let (cpus, held) = (self.cpus, self.held.clone());
         let parent = rustix::process::getpid();
-        let signal = if self.is_guarded {
-            Signal::TERM
-        } else {
-            Signal::KILL
-        };
+        let is_guarded = self.is_guarded;
         let mut expression = expression.unchecked().before_spawn(move |command| {
             let held = held.clone();
-            // SAFETY: the closure runs between fork and exec and calls only setpgid, prctl, getppid,
-            // sched_setaffinity and fcntl, which are plain system calls.
+            // SAFETY: the closure runs between fork and exec and calls only setpgid, setsid, prctl,
+            // getppid, sched_setaffinity and fcntl, which are plain system calls.
             unsafe {
                 command.pre_exec(move || {
                     if let Some(cpus) = &cpus {
                         rustix::thread::sched_setaffinity(None, cpus)?;
                     }
-                    rustix::process::setpgid(None, None)?;
-                    die_with(parent, signal)?;
+                    if is_guarded {
+                        // A group that nobody in it leaves, and no terminal to type into.
+                        rustix::process::setsid()?;
+                        die_with(parent, Signal::USR1)?;
+                    } else {
+                        rustix::process::setpgid(None, None)?;
+                        die_with(parent, Signal::KILL)?;
+                    }
                     held.iter().try_for_each(keep_open)
                 })
             };

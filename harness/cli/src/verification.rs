@@ -159,7 +159,7 @@ impl Schedule for UntilDecided<'_> {
             Next::Wait => Step::Wait,
             Next::Decided => Step::End(None),
             Next::InDoubt => Step::End(Some(
-                "all that was asked for is there, but a trial of the subject is suspect, which more trials would not clear up",
+                "all that was asked for is there, but a trial of the subject is suspect: more of the same would not make it clearer",
             )),
             Next::Exhausted => Step::End(Some("the policy's trials are used up")),
             Next::Unproven => Step::End(Some(

@@ -129,12 +129,15 @@ pub(crate) fn locate(text: &str, error: serde_yaml::Error) -> (serde_yaml::Error
         None => error,
     };
     let located = error.location().map(|location| location.line());
-    let refused = match names_line(&error) {
-        true => None,
-        false => text.find(|c| !is_allowed(c)),
+    let line = match names_line(&error) {
+        true => located,
+        false => match text.find(|c| !is_allowed(c)) {
+            Some(at) => Some(text[..at].matches('\n').count() + 1),
+            // Of a key that is there twice, it is where the whole begins.
+            None => located.filter(|_| !error.to_string().starts_with("duplicate ")),
+        },
     };
-    let refused = refused.map(|at| text[..at].matches('\n').count() + 1);
-    (error, refused.or(located))
+    (error, line)
 }
 
 fn begins_document(line: &str) -> bool {

@@ -189,7 +189,7 @@ impl Make<'_> {
             ending: describe(ending, limit),
             errors: errors.join("\n"),
             log: self.log.to_owned(),
-            killed: !matches!(ending, Ending::Exited(_)),
+            killed: ending.is_cut_off(),
         }
         .into())
     }

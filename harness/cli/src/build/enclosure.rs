@@ -16,13 +16,15 @@ use crate::process::Job;
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 /// For programs that say their version, and the like.
 const TRY_LIMIT: Duration = Duration::from_secs(60);
+/// The first command in a container, which fetches its image.
+const IMAGE_LIMIT: Duration = Duration::from_secs(3600);
 /// What encloses.
 pub const BUBBLEWRAP: &str = "bwrap";
-/// Namespaces of its own for all but users, and none of root's rights.
-const ALONE: [&str; 9] = [
+/// Namespaces of its own for all but users, and none of root's rights. The session is one of its own already: with
+/// `--new-session` there is a moment in which what it starts has left the group, and dies with nobody yet.
+const ALONE: [&str; 8] = [
     BUBBLEWRAP,
     "--die-with-parent",
-    "--new-session",
     "--unshare-pid",
     "--unshare-net",
     "--unshare-ipc",
@@ -159,7 +161,11 @@ impl Enclosure {
 
     /// First line of `PROGRAM --version` as run in here; none when it cannot be run.
     pub fn version_line(&self, program: &str) -> Option<String> {
-        let job = Job::new(program, TRY_LIMIT).args(["--version"]);
+        let limit = match self {
+            Self::Container { .. } => IMAGE_LIMIT,
+            Self::Host { .. } | Self::None { .. } | Self::Chroot(_) => TRY_LIMIT,
+        };
+        let job = Job::new(program, limit).args(["--version"]);
         let job = self.around(job.env("LC_ALL", "C"), &Shared::default());
         let output = job.capture().ok()?;
         let said = String::from_utf8_lossy(&output.stdout);
