@@ -79,6 +79,8 @@ fn what_is_no_yaml_is_named_with_its_line() {
         1,
         "more than one document",
     );
+    let setting = "    kernel.numa_balancing: 1\n";
+    not_yaml(setting, &setting.repeat(2), 0, "duplicate");
     // serde_yaml by itself takes the rest for another document.
     not_yaml(
         "schema: 1\nname:",
@@ -179,7 +181,7 @@ fn tune_refused(from: &str, to: &str) -> String {
 fn what_is_wrong_in_a_tune_is_reported_together() {
     let text = tune_refused(
         "at: [load, roamers, count]",
-        "where: [load, roamers, count]\n  - at: [load]\n    values: []",
+        "where: [load, roamers, count]\n  - at: [load]",
     );
     assert!(text.contains("parameters.0.where: unknown key"), "{text}");
     assert!(text.contains("parameters.0.at: missing"), "{text}");

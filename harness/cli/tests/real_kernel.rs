@@ -17,10 +17,8 @@ const SOON: Duration = Duration::from_secs(900);
 #[test]
 #[ignore = "builds and boots real kernels"]
 fn t1_the_defect_locks_up_on_the_console_and_the_fix_survives() {
-    let run = Verify::new()
-        .replace("min_control_lockups: 3", "min_control_lockups: 1")
-        .replace("alpha: 0.01", "alpha: 0.2")
-        .run();
+    // With three lockups, of which each may be reported by another CPU's soft lockup first.
+    let run = Verify::new().replace("alpha: 0.01", "alpha: 0.2").run();
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     let report = run.report();
     assert_eq!(report["verdict"]["conclusion"], "verified");

@@ -93,13 +93,16 @@ pub fn parse<T: DeserializeOwned + JsonSchema>(file: &str, text: &str) -> Result
         file: file.to_owned(),
         problems,
     };
-    let value: Value = serde_yaml::from_str(text).map_err(|error| {
+    let refuse = |error| {
         let (error, line) = locate(text, error);
         let line = line.filter(|_| !names_line(&error));
         let place = line.map_or(String::new(), |line| format!(", line {line}"));
         let message = format!("not valid YAML: {error}{place}");
         fail(vec![Problem::new("", message)])
-    })?;
+    };
+    // Of a key that is there twice, others take the last value.
+    let _: serde_yaml::Value = serde_yaml::from_str(text).map_err(refuse)?;
+    let value: Value = serde_yaml::from_str(text).map_err(refuse)?;
     if value.is_null() {
         return Err(fail(vec![Problem::new("", "the file is empty")]));
     }
