@@ -130,6 +130,8 @@ impl Symbols {
         };
         let text = Arc::make_mut(&mut self.text);
         text.iter_mut().for_each(|(address, _)| shift(address));
+        // A file may name addresses that go beyond the end by that, and begin again.
+        text.sort();
         Arc::make_mut(&mut self.by_name)
             .values_mut()
             .for_each(shift);
@@ -320,6 +322,14 @@ mod tests {
         let place = moved.place(0xffff_ffff_8600_0180).unwrap();
         assert_eq!((place.symbol, place.offset), ("schedule", 0x80));
         assert!(!moved.is_text(0xffff_ffff_8100_0180));
+    }
+
+    #[test]
+    fn names_that_a_shift_moves_over_the_end_are_still_in_order() {
+        let map = "ffffffff81000000 T _text\nffffffffffffff00 t last\nfffffffffffffff8 T _etext\n";
+        let symbols = Symbols::from_system_map(map).unwrap().shifted(0x20_0000);
+        let addresses: Vec<u64> = symbols.functions().map(|(address, _)| address).collect();
+        assert_eq!(addresses, [0x1f_ff00, 0x1f_fff8, 0xffff_ffff_8120_0000]);
     }
 
     #[test]
