@@ -241,7 +241,7 @@ impl Job {
     /// When it cannot be started or its time is up; [`Interrupted`].
     pub fn capture(&self) -> Result<Output> {
         let child = self.start_as(self.expression().stdout_capture().stderr_capture())?;
-        match child.follow(|| Ok(()))? {
+        match child.wait()? {
             Ending::Exited(_) => Ok(child.handle.wait()?.clone()),
             ending => bail!(
                 "`{}` {}",
@@ -426,7 +426,7 @@ impl Child {
     ///
     /// # Errors
     /// [`Interrupted`], after the group was killed.
-    pub fn wait(self) -> Result<Ending> {
+    pub fn wait(&self) -> Result<Ending> {
         self.wait_with(|| Ok(()))
     }
 
@@ -434,11 +434,7 @@ impl Child {
     ///
     /// # Errors
     /// [`Interrupted`] or what `tick` returned, after the group was killed.
-    pub fn wait_with(self, tick: impl FnMut() -> Result<()>) -> Result<Ending> {
-        self.follow(tick)
-    }
-
-    fn follow(&self, mut tick: impl FnMut() -> Result<()>) -> Result<Ending> {
+    pub fn wait_with(&self, mut tick: impl FnMut() -> Result<()>) -> Result<Ending> {
         loop {
             if let Some(status) = self.try_wait()? {
                 return Ok(Ending::Exited(status));

@@ -81,12 +81,7 @@ impl Running {
             .unwrap()
     }
 
-    pub fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    /// Together with what guards its compilers, which so outlive it.
+    /// Kills it together with what guards its compilers, which so outlive it.
     pub fn kill_with_guard(mut self) {
         let signal = |pid: u32, name| {
             let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
