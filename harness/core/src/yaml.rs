@@ -93,19 +93,18 @@ pub fn parse<T: DeserializeOwned + JsonSchema>(file: &str, text: &str) -> Result
         file: file.to_owned(),
         problems,
     };
-    let refuse = |error| {
-        let (error, line) = locate(text, error);
-        let line = line.filter(|_| !names_line(&error));
+    let refuse = |mistake: Mistake| {
+        let line = mistake.line.filter(|_| !mistake.names_line);
         let place = line.map_or(String::new(), |line| format!(", line {line}"));
-        let message = format!("not valid YAML: {error}{place}");
-        fail(vec![Problem::new("", message)])
+        fail(vec![Problem::new(
+            "",
+            format!("{}{place}", mistake.message),
+        )])
     };
-    // Of a key that is there twice, others take the last value.
-    let _: serde_yaml::Value = serde_yaml::from_str(text).map_err(refuse)?;
-    let value: Value = serde_yaml::from_str(text).map_err(refuse)?;
-    if value.is_null() {
-        return Err(fail(vec![Problem::new("", "the file is empty")]));
-    }
+    mapping(text).map_err(refuse)?;
+    // Of keys that are not text, this is where it is noticed.
+    let value: Value =
+        serde_yaml::from_str(text).map_err(|error| refuse(Mistake::of_yaml(text, error)))?;
     let problems = schema_problems::<T>(&value);
     if !problems.is_empty() {
         return Err(fail(problems));
@@ -113,43 +112,88 @@ pub fn parse<T: DeserializeOwned + JsonSchema>(file: &str, text: &str) -> Result
     serde_yaml::from_str(text).map_err(|error| fail(vec![Problem::new("", error.to_string())]))
 }
 
-/// What is wrong, and in which line, from 1.
-///
-/// serde_yaml takes whatever stands behind a first document, such as a line that is indented less than the file's
-/// first, for another one. What YAML does not let into a text at all, and a real second document, come from it
-/// without a line.
-pub(crate) fn locate(text: &str, error: serde_yaml::Error) -> (serde_yaml::Error, Option<usize>) {
-    let behind = || serde_yaml::Deserializer::from_str(text).nth(1);
-    let is_behind = error.to_string().contains("more than one document");
-    let rest = is_behind.then(behind).flatten();
-    let error = match rest.map(serde_yaml::Value::deserialize) {
-        Some(Err(wrong)) => wrong,
-        Some(Ok(_)) => {
-            let lines: Vec<&str> = text.lines().collect();
-            let last = lines.iter().rposition(|line| begins_document(line));
-            return (error, last.map(|index| index + 1));
+/// Why a text cannot be read.
+pub(crate) struct Mistake {
+    /// What is wrong.
+    pub message: String,
+    /// In which line, from 1, where that can be said.
+    pub line: Option<usize>,
+    /// Whether the message says the line, too.
+    pub names_line: bool,
+}
+
+impl Mistake {
+    /// That it is no YAML.
+    fn of_yaml(text: &str, error: serde_yaml::Error) -> Self {
+        let found = Self::of(text, error);
+        Self {
+            message: format!("not valid YAML: {}", found.message),
+            ..found
         }
-        None => error,
-    };
-    let located = error.location().map(|location| location.line());
-    let line = match names_line(&error) {
-        true => located,
-        false => match text.find(|c| !is_allowed(c)) {
-            Some(at) => Some(text[..at].matches('\n').count() + 1),
-            // Of a key that is there twice, it is where the whole begins.
-            None => located.filter(|_| !error.to_string().starts_with("duplicate ")),
-        },
-    };
-    (error, line)
+    }
+
+    /// What serde says about `text`.
+    ///
+    /// serde_yaml takes whatever stands behind a first document, such as a line that is indented less than the file's
+    /// first, for another one. What YAML does not let into a text at all, and a real second document, come from it
+    /// without a line.
+    pub(crate) fn of(text: &str, error: serde_yaml::Error) -> Self {
+        let behind = || serde_yaml::Deserializer::from_str(text).nth(1);
+        let is_behind = error.to_string().contains("more than one document");
+        let rest = is_behind.then(behind).flatten();
+        let error = match rest.map(serde_yaml::Value::deserialize) {
+            Some(Err(wrong)) => wrong,
+            Some(Ok(_)) => {
+                let lines: Vec<&str> = text.lines().collect();
+                let last = lines.iter().rposition(|line| begins_document(line));
+                return Self {
+                    message: error.to_string(),
+                    line: last.map(|index| index + 1),
+                    names_line: false,
+                };
+            }
+            None => error,
+        };
+        let located = error.location().map(|location| location.line());
+        let message = error.to_string();
+        // Where the words do not say it, its location is the start of the text.
+        let names_line = located.is_some() && message.contains(" line ");
+        let line = match names_line {
+            true => located,
+            false => match text.find(|c| !is_allowed(c)) {
+                Some(at) => Some(text[..at].matches('\n').count() + 1),
+                // Of a key that is there twice, it is where the whole begins.
+                None => located.filter(|_| !message.starts_with("duplicate ")),
+            },
+        };
+        Self {
+            message,
+            line,
+            names_line,
+        }
+    }
+
+    /// Of the file as a whole.
+    fn whole(message: &str) -> Self {
+        Self {
+            message: message.to_owned(),
+            line: None,
+            names_line: false,
+        }
+    }
+}
+
+/// Sees to it that `text` is one mapping, in which no key is there twice: of such keys, others take the last value.
+pub(crate) fn mapping(text: &str) -> Result<(), Mistake> {
+    match serde_yaml::from_str(text).map_err(|error| Mistake::of_yaml(text, error))? {
+        serde_yaml::Value::Mapping(_) => Ok(()),
+        serde_yaml::Value::Null => Err(Mistake::whole("the file is empty")),
+        _ => Err(Mistake::whole("the file is not a mapping (key: value)")),
+    }
 }
 
 fn begins_document(line: &str) -> bool {
     line.starts_with("---") && matches!(line.as_bytes().get(3), None | Some(b' ' | b'\t'))
-}
-
-/// Whether the error's own words say where it is; its location is the start of the text where they do not.
-fn names_line(error: &serde_yaml::Error) -> bool {
-    error.location().is_some() && error.to_string().contains(" line ")
 }
 
 /// `c-printable` of YAML 1.1, section 4.1, as libyaml has it: not the byte order mark.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::de::DeserializeOwned;
 
-use crate::yaml::locate;
+use crate::yaml::{self, Mistake};
 
 /// One thing that is wrong in one place of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,12 +35,10 @@ impl Problem {
         }
     }
 
-    /// A problem that serde found; its text already names the field and what was expected.
-    pub(crate) fn from_yaml(file: &str, text: &str, error: serde_yaml::Error) -> Self {
-        let (error, line) = locate(text, error);
+    fn of_yaml(file: &str, mistake: Mistake) -> Self {
         Self {
-            line,
-            ..Self::in_file(file, error.to_string())
+            line: mistake.line,
+            ..Self::in_file(file, mistake.message)
         }
     }
 }
@@ -87,18 +85,10 @@ pub(crate) fn parse_checked<T: DeserializeOwned>(
     text: &str,
     complaints: impl FnOnce(&T) -> Vec<String>,
 ) -> Result<T, Problems> {
-    let refuse = |error| Problems::from(Problem::from_yaml(file, text, error));
+    let refuse = |mistake| Problems::from(Problem::of_yaml(file, mistake));
     // What is no YAML is told before what is not expected in it.
-    let value: serde_yaml::Value = serde_yaml::from_str(text).map_err(refuse)?;
-    let is_not = match value {
-        serde_yaml::Value::Mapping(_) => None,
-        serde_yaml::Value::Null => Some("the file is empty"),
-        _ => Some("the file is not a mapping (key: value)"),
-    };
-    if let Some(message) = is_not {
-        return Err(Problem::in_file(file, message).into());
-    }
-    let spec: T = serde_yaml::from_str(text).map_err(refuse)?;
+    yaml::mapping(text).map_err(refuse)?;
+    let spec: T = serde_yaml::from_str(text).map_err(|error| refuse(Mistake::of(text, error)))?;
     let problems: Vec<Problem> = complaints(&spec)
         .into_iter()
         .map(|message| Problem::in_file(file, message))
