@@ -100,7 +100,7 @@ impl Proof {
 
     fn wait_until_armed(&mut self) -> Result<()> {
         while self.guest.agent.phase != Phase::Armed {
-            if let Some(status) = self.guest.child.try_wait()? {
+            if let Some(status) = self.guest.ended()? {
                 anyhow::bail!("QEMU ended ({status}) before the agent was ready");
             }
             if let Phase::Unfit(why) = &self.guest.agent.phase {
@@ -154,9 +154,9 @@ impl Proof {
                 }
             }
             arming.waited_ms = after_ms;
-            let exited = self.guest.child.try_wait()?.is_some();
+            let exited = self.guest.ended()?.is_some();
             let over = burned(&self.guest).saturating_sub(burned_before) > patience
-                || start.elapsed() > patience * PATIENCE_OF_THE_HOST;
+                || self.guest.stalls.lived_since(start) > patience * PATIENCE_OF_THE_HOST;
             if arming.fired.len() == DETECTORS.len() || over || exited {
                 break;
             }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -13,6 +14,7 @@ use crate::layout::TrialDir;
 use crate::outside::Outside;
 use crate::process::{Child, Job};
 use crate::qemu::{self, Machine};
+use crate::stalls::Stalls;
 use crate::store;
 use crate::tail::Tail;
 
@@ -32,6 +34,8 @@ pub struct RunningGuest {
     pub outside: Outside,
     /// When QEMU was started.
     pub start: Instant,
+    /// When it stood still, as far as [`Self::ended`] was asked all the time.
+    pub stalls: Stalls,
 }
 
 impl RunningGuest {
@@ -66,8 +70,10 @@ impl RunningGuest {
             format!("{}\n", job.shell_line()).as_bytes(),
         )?;
         let start = Instant::now();
+        let child = job.start()?;
         Ok(Self {
-            child: job.start()?,
+            stalls: Stalls::of(&child),
+            child,
             console: Tail::new(dir.console()),
             scanner: Scanner::new(),
             agent_port: Tail::new(dir.agent()),
@@ -77,10 +83,21 @@ impl RunningGuest {
         })
     }
 
-    /// Host time since QEMU was started for which the host let it run: what a guest has not done by some deadline is
-    /// its own fault only by this clock.
+    /// Host time since QEMU was started for which the host let it run: neither on run queues, nor while it stood still
+    /// with everything around it. What a guest has not done by some deadline is its own fault only by this clock.
     pub fn age(&self) -> Duration {
-        self.start.elapsed().saturating_sub(self.child.waited())
+        let lived = self.stalls.lived_since(self.start);
+        lived.saturating_sub(self.child.waited())
+    }
+
+    /// How QEMU ended; none: it runs.
+    ///
+    /// # Errors
+    /// When the host does not tell.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        // Of a child that was waited for, nothing is there any more to look at.
+        self.stalls.look(&self.child);
+        self.child.try_wait()
     }
 
     /// Takes in what the console and the agent have said since. Gives whether that was all.

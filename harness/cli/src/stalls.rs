@@ -17,13 +17,17 @@ const LEAST: Duration = Duration::from_secs(1);
 /// With fewer context switches a second, of all CPUs together, nothing ran: where a guest's vCPUs are busy there are
 /// hundreds.
 const SWITCHES_PER_SECOND: f64 = 20.0;
-/// A guest that has had less of the time than this did not run.
+/// A guest that has had this much of its usual CPU time, besides what it had around the gap, did not run in it.
 const CPU_SHARE: f64 = 0.1;
+/// Of a guest that uses less than so many CPUs, its CPU time does not tell whether it ran.
+const IDLE: f64 = 0.1;
 
 /// Follows one guest, and remembers when it stood still together with this process.
 #[derive(Debug)]
 pub struct Stalls {
     last: Look,
+    /// CPUs that the guest used when it was looked at without a gap, the last time.
+    usual: f64,
     found: Vec<Stall>,
 }
 
@@ -53,6 +57,8 @@ impl Stalls {
     pub fn of(guest: &Child) -> Self {
         Self {
             last: Look::at(guest),
+            // What a boot uses.
+            usual: 1.0,
             found: Vec::new(),
         }
     }
@@ -63,7 +69,10 @@ impl Stalls {
             return;
         }
         let now = Look::at(guest);
-        self.found.extend(between(&self.last, &now));
+        match self.last.gap(&now) {
+            Some(_) => self.found.extend(between(&self.last, &now, self.usual)),
+            None => self.usual = self.last.cpus_until(&now).unwrap_or(self.usual),
+        }
         self.last = now;
     }
 
@@ -106,6 +115,24 @@ impl Look {
             cpu_time: guest.cpu_time(),
         }
     }
+
+    fn seconds_until(&self, later: &Self) -> f64 {
+        let time = later.with_suspension.saturating_sub(self.with_suspension);
+        time.as_secs_f64()
+    }
+
+    /// How much later than it should the next look came; none: as soon as on any busy machine.
+    fn gap(&self, later: &Self) -> Option<Duration> {
+        let time = later.with_suspension.saturating_sub(self.with_suspension);
+        let late = time.saturating_sub(INTERVAL);
+        (late >= LEAST).then_some(late)
+    }
+
+    /// CPUs that the guest used until then.
+    fn cpus_until(&self, later: &Self) -> Option<f64> {
+        let had = later.cpu_time?.saturating_sub(self.cpu_time?);
+        Some(had.as_secs_f64() / self.seconds_until(later))
+    }
 }
 
 fn switches() -> Option<u64> {
@@ -114,21 +141,19 @@ fn switches() -> Option<u64> {
     line.trim().parse().ok()
 }
 
-fn between(before: &Look, now: &Look) -> Option<Stall> {
-    let gap = now.with_suspension.saturating_sub(before.with_suspension);
-    let length = gap.saturating_sub(INTERVAL);
-    if length < LEAST {
-        return None;
-    }
-    let seconds = gap.as_secs_f64();
+/// Whether machine or guest stood still between two looks, if the guest uses so many CPUs where it runs.
+fn between(before: &Look, now: &Look, usual: f64) -> Option<Stall> {
+    let length = before.gap(now)?;
+    let seconds = before.seconds_until(now);
     let switches = before.switches.zip(now.switches);
     let machine_stood = switches.is_some_and(|(before, now)| {
         (now.saturating_sub(before) as f64) < SWITCHES_PER_SECOND * seconds
     });
-    let cpu_times = before.cpu_time.zip(now.cpu_time);
-    let guest_stood = cpu_times.is_some_and(|(before, now)| {
-        now.saturating_sub(before).as_secs_f64() < CPU_SHARE * seconds
-    });
+    // It ran until it was stopped, and again before this process did.
+    let around = 2.0 * INTERVAL.as_secs_f64();
+    let most = (around + CPU_SHARE * seconds).min(seconds / 2.0);
+    let cpus = before.cpus_until(now).filter(|_| usual > IDLE);
+    let guest_stood = cpus.is_some_and(|cpus| cpus * seconds < usual * most);
     (machine_stood || guest_stood).then_some(Stall {
         from: before.at,
         to: now.at,
@@ -140,12 +165,12 @@ fn between(before: &Look, now: &Look) -> Option<Stall> {
 mod tests {
     use super::*;
 
-    /// Ten seconds between two looks, in which so much went on.
+    /// Ten seconds between two looks, in which so much went on; the guest usually uses two CPUs.
     fn ten_seconds(switches: u64, cpu_ms: u64) -> Option<Stall> {
-        gap(Duration::from_secs(10), switches, cpu_ms)
+        gap(Duration::from_secs(10), switches, cpu_ms, 2.0)
     }
 
-    fn gap(length: Duration, switches: u64, cpu_ms: u64) -> Option<Stall> {
+    fn gap(length: Duration, switches: u64, cpu_ms: u64, usual: f64) -> Option<Stall> {
         let at = Instant::now();
         let before = Look {
             at,
@@ -161,7 +186,7 @@ mod tests {
                 .cpu_time
                 .map(|time| time + Duration::from_millis(cpu_ms)),
         };
-        between(&before, &now)
+        between(&before, &now, usual)
     }
 
     #[test]
@@ -171,12 +196,24 @@ mod tests {
         assert_eq!(ten_seconds(30, 9_900).map(|stall| stall.length), still);
         // A run that was stopped as a whole, while others went on.
         assert_eq!(ten_seconds(90_000, 20).map(|stall| stall.length), still);
+        // It ran for the rest of an interval before, and for a while until kverdict was run again.
+        assert_eq!(ten_seconds(90_000, 1_900).map(|stall| stall.length), still);
     }
 
     #[test]
     fn that_only_kverdict_was_stopped_is_no_stall_and_nor_is_a_short_wait() {
-        assert_eq!(ten_seconds(90_000, 9_000), None);
-        assert_eq!(gap(INTERVAL + LEAST / 2, 0, 0), None);
+        assert_eq!(ten_seconds(90_000, 19_000), None);
+        assert_eq!(ten_seconds(90_000, 9_000), None, "quieter than before");
+        assert_eq!(gap(INTERVAL + LEAST / 2, 0, 0, 2.0), None);
+        let just_late = INTERVAL + LEAST;
+        assert_eq!(gap(just_late, 90_000, 1_600, 2.0), None, "half as fast");
+    }
+
+    #[test]
+    fn of_an_idle_guest_only_the_machine_tells() {
+        let idle = |switches| gap(Duration::from_secs(10), switches, 0, 0.05);
+        assert_eq!(idle(90_000), None);
+        assert!(idle(30).is_some());
     }
 
     #[test]

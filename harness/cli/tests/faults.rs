@@ -260,7 +260,11 @@ fn a_lockup_that_the_host_made_by_standing_still_is_not_the_kernels() {
         (record["outcome"].as_str().unwrap(), title.to_owned())
     };
     let (outcome, title) = of(0);
-    assert_eq!(outcome, "infrastructure", "{title}");
+    assert_eq!(
+        outcome, "infrastructure",
+        "{title}; {}; {errors}",
+        records[0]["timing"]
+    );
     assert!(
         title.starts_with("this machine stood still for") && title.contains("soft lockup"),
         "{title}"

@@ -1,30 +1,26 @@
 //! One trial: boot a kernel, watch console and agent, end it, and say what was seen.
 
+mod outcome;
+
 use std::collections::BTreeSet;
-use std::path::Path;
-use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use kverdict_core::agent_channel::{AgentChannel, Phase};
+use kverdict_core::agent_channel::Phase;
 use kverdict_core::campaign::Policy;
-use kverdict_core::console::{ConsoleFindings, Match, Outcome};
-use kverdict_core::outside::finding::{Findings, Kind, State};
+use kverdict_core::console::{Match, Outcome};
+use kverdict_core::outside::finding::State;
 use kverdict_core::outside::symbols::Symbols;
 use kverdict_core::record::{self, Timing, TrialRecord};
 
 use crate::holder::Tally;
 use crate::layout::TrialDir;
-use crate::process::{self, Ending, Interrupted};
+use crate::process::{self, Interrupted};
 use crate::qemu::Machine;
 use crate::running::RunningGuest;
-use crate::stalls::Stalls;
 use crate::store;
+use outcome::{AGENT_LIMIT_BYTES, CONSOLE_LIMIT_BYTES, End, Reason};
 
-/// A console beyond this is a flood: the guest is stopped.
-const CONSOLE_LIMIT_BYTES: u64 = 64 << 20;
-/// The agent says some 400 bytes a second; one that says so much is not ours.
-const AGENT_LIMIT_BYTES: u64 = 64 << 20;
 /// After a fatal report that is complete, or once the target is proven, more of the same may follow.
 const COMPLETE_GRACE: Duration = Duration::from_secs(1);
 /// A fatal report that is not complete gets so long: the other side of a deadlock is reported by a
@@ -33,8 +29,6 @@ const INCOMPLETE_GRACE: Duration = Duration::from_secs(20);
 /// Guest time may run slower than the host's when the host is busy; beyond this factor the load
 /// is taken for stuck.
 const LOAD_SLOWNESS_LIMIT: u32 = 3;
-/// A detector reports within a few of its periods; beyond so many times the least stall, that is not why.
-const STALL_MEMORY: u32 = 4;
 /// Guest seconds that the load may go on after its time, for the roll call of all CPUs.
 const OVERDUE_SECONDS: u32 = 30;
 
@@ -75,26 +69,6 @@ pub struct Standing<'a> {
     pub load_seconds: u64,
 }
 
-/// That a guest ended by itself, or why it was ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    Exited(ExitStatus),
-    Stopped(Reason),
-}
-
-/// Why the harness ended a guest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reason {
-    ConsoleReport,
-    Stuck,
-    Flood,
-    NoHello,
-    SetUpTooLong,
-    Silent,
-    LoadTooLong,
-    ShutdownTooLong,
-}
-
 /// Runs a trial to its end.
 ///
 /// # Errors
@@ -120,7 +94,6 @@ struct Watcher<'a> {
     stuck_at: Option<Instant>,
     /// What the console's worst report is, and since when.
     worst: Option<(Outcome, Instant)>,
-    stalls: Stalls,
 }
 
 impl<'a> Watcher<'a> {
@@ -143,7 +116,6 @@ impl<'a> Watcher<'a> {
         )?;
         Ok(Self {
             last_word: guest.start,
-            stalls: Stalls::of(&guest.child),
             tally: Tally::new(&spec.dir),
             spec,
             guest,
@@ -159,10 +131,9 @@ impl<'a> Watcher<'a> {
 
     fn follow_to_the_end(&mut self, watch: Watch<'_>) -> Result<End> {
         loop {
-            self.stalls.look(&self.guest.child);
-            let exited = self.guest.child.try_wait()?;
+            let ended = self.guest.ended()?;
             self.take_in()?;
-            if let Some(status) = exited {
+            if let Some(status) = ended {
                 self.take_in_the_rest()?;
                 return Ok(End::Exited(status));
             }
@@ -237,7 +208,7 @@ impl<'a> Watcher<'a> {
     fn time_to_stop(&self) -> Option<Reason> {
         let policy = self.spec.policy;
         let seconds = |count: u32| Duration::from_secs(u64::from(count));
-        let since = |at| self.stalls.lived_since(at);
+        let since = |at| self.guest.stalls.lived_since(at);
         if self.floods() {
             return Some(Reason::Flood);
         }
@@ -264,8 +235,7 @@ impl<'a> Watcher<'a> {
         }
         match self.guest.agent.phase {
             Phase::Booting | Phase::SettingUp | Phase::Armed => {
-                let waited = self.guest.child.waited();
-                let late = since(self.guest.start).saturating_sub(waited) > policy.boot_deadline();
+                let late = self.guest.age() > policy.boot_deadline();
                 late.then_some(if self.hello.is_none() {
                     Reason::NoHello
                 } else {
@@ -331,7 +301,7 @@ impl<'a> Watcher<'a> {
 
     fn into_record(mut self, started: String, end: End) -> TrialRecord {
         let total = self.guest.start.elapsed();
-        let stalled = self.stalls.between(self.guest.start, Instant::now());
+        let stalled = self.guest.stalls.between(self.guest.start, Instant::now());
         // The agent's last word may be long before a lockup. A reading that fails leaves the one before.
         let _ = self.tally.read(self.guest.agent.load_ms());
         let since_start = |at: Option<Instant>| {
@@ -348,11 +318,12 @@ impl<'a> Watcher<'a> {
         // A guest that ends by itself takes its monitor along.
         let outside_lost = lost.filter(|_| matches!(end, End::Stopped(_)));
         let qemu_log = self.spec.dir.qemu_log();
-        let (outcome, title) = classify(&findings, &outside, &self.guest.agent, end, &qemu_log);
+        let (outcome, title) =
+            outcome::classify(&findings, &outside, &self.guest.agent, end, &qemu_log);
         let blamed = findings.matched() != Some(Match::Target) && outside.state != State::Stuck;
         let reported = self.worst.filter(|(worst, _)| *worst == outcome);
         let why = reported.filter(|_| blamed);
-        let why = why.and_then(|(outcome, at)| blame(&self.stalls, outcome, at));
+        let why = why.and_then(|(outcome, at)| outcome::blame(&self.guest.stalls, outcome, at));
         let (outcome, title) = match why {
             Some(why) => (
                 Outcome::Infrastructure,
@@ -387,7 +358,7 @@ impl<'a> Watcher<'a> {
         // Nothing was exposed to anything while nothing ran.
         let load = self.guest.agent.load_started();
         let lost = load.map_or(Duration::ZERO, |load| {
-            self.stalls.lost(load, self.last_word)
+            self.guest.stalls.lost(load, self.last_word)
         });
         let lost = lost.as_millis() as u64;
         exposure.load_ms = exposure.load_ms.saturating_sub(lost);
@@ -414,7 +385,7 @@ impl<'a> Watcher<'a> {
             outcome,
             title,
             signature,
-            contradictions: contradictions(&findings, &outside, &self.guest.agent),
+            contradictions: outcome::contradictions(&findings, &outside, &self.guest.agent),
             outside,
             outside_lost,
             exposure,
@@ -431,186 +402,4 @@ impl<'a> Watcher<'a> {
             console: findings,
         }
     }
-}
-
-/// The one place that says which layer wins: a failure that the kernel named itself, then vCPUs that
-/// were found stuck from outside, then QEMU's own trouble, then what the agent said, then how the
-/// guest ended. A mere warning on the console hides no hang. A target signature counts from any layer.
-fn classify(
-    findings: &ConsoleFindings,
-    outside: &Findings,
-    agent: &AgentChannel,
-    end: End,
-    qemu_log: &Path,
-) -> (Outcome, String) {
-    if end == End::Stopped(Reason::Flood) {
-        let text = format!(
-            "the console wrote more than {} MiB, or the agent more than {}",
-            CONSOLE_LIMIT_BYTES >> 20,
-            AGENT_LIMIT_BYTES >> 20
-        );
-        return (Outcome::ConsoleFlood, text);
-    }
-    if findings.outcome.is_fatal() || findings.matched() == Some(Match::Target) {
-        return console(findings);
-    }
-    if outside.state == State::Stuck {
-        return (stuck_outcome(outside), format!("from outside: {outside}"));
-    }
-    // QEMU ends with 0 when the guest powers off, panics or resets.
-    if let End::Exited(status) = end
-        && !status.success()
-    {
-        let how = process::describe(Ending::Exited(status), Duration::ZERO);
-        let said = process::tail_of(qemu_log, 1);
-        return (Outcome::Infrastructure, format!("QEMU {how}: {said}"));
-    }
-    match &agent.phase {
-        Phase::Unfit(why) => (Outcome::Unfit, why.clone()),
-        Phase::LoadFailed(why) => (Outcome::LoadFailure, why.clone()),
-        Phase::Booting => (Outcome::BootFailure, boot_failure(findings, end)),
-        Phase::SettingUp | Phase::Armed => match end {
-            End::Exited(_) => said(
-                Outcome::UnexpectedExit,
-                "the guest ended before its load started",
-            ),
-            End::Stopped(_) => said(Outcome::LoadFailure, "the load did not start in time"),
-        },
-        Phase::Loading => match end {
-            End::Exited(_) => said(Outcome::UnexpectedExit, "the guest ended under load"),
-            End::Stopped(Reason::LoadTooLong) => {
-                said(Outcome::SilentHang, "the load went on far beyond its time")
-            }
-            End::Stopped(_) => (
-                Outcome::SilentHang,
-                format!(
-                    "no word from the agent after {} s of load; from outside: {}",
-                    agent.load_ms() / 1000,
-                    outside.state
-                ),
-            ),
-        },
-        Phase::Ended if !agent.silent_cpus.is_empty() => (
-            Outcome::SilentHang,
-            format!(
-                "CPUs {:?} did not answer the roll call after the load",
-                agent.silent_cpus
-            ),
-        ),
-        Phase::Ended => match end {
-            End::Exited(_) => console(findings),
-            End::Stopped(_) => said(Outcome::SilentHang, "the guest did not power off"),
-        },
-    }
-}
-
-/// Why the host is to blame for a report of a guest's detectors that came at `at`, which know time by the guest's
-/// clocks only; none: it is not. What was seen from outside is counted in CPU time, and a target's signature is
-/// proof by itself.
-fn blame(stalls: &Stalls, outcome: Outcome, at: Instant) -> Option<String> {
-    // Half of what the detector waits for: the rest may be the guest's own, in a trial that is lost anyway.
-    let least = match outcome {
-        // `watchdog_thresh=4`, as campaigns set it: the soft one waits for 8 s, the hard one for 8 to 12 s.
-        Outcome::HardLockup | Outcome::SoftLockup => Duration::from_secs(4),
-        // CONFIG_RCU_CPU_STALL_TIMEOUT is 21 s, the workqueue's watchdog_thresh 30 s, hung_task_timeout_secs 120 s.
-        Outcome::RcuStall => Duration::from_secs(10),
-        Outcome::WorkqueueLockup => Duration::from_secs(15),
-        Outcome::HungTask => Duration::from_secs(60),
-        Outcome::Clean
-        | Outcome::Warning
-        | Outcome::Lockdep
-        | Outcome::Sanitizer
-        | Outcome::MemoryLeak
-        | Outcome::SilentHang
-        | Outcome::Panic
-        | Outcome::Oops
-        | Outcome::Bug
-        | Outcome::BootFailure
-        | Outcome::LoadFailure
-        | Outcome::UnexpectedExit
-        | Outcome::ConsoleFlood
-        | Outcome::Unfit
-        | Outcome::Infrastructure => return None,
-    };
-    let stalled = stalls.between(at.checked_sub(least * STALL_MEMORY)?, at);
-    (stalled >= least).then(|| {
-        format!(
-            "this machine stood still for {:.1} s, which a guest takes for a fault of its own",
-            stalled.as_secs_f64()
-        )
-    })
-}
-
-fn stuck_outcome(outside: &Findings) -> Outcome {
-    if outside
-        .stuck
-        .iter()
-        .any(|stuck| stuck.kind == Kind::HardLockup)
-    {
-        Outcome::HardLockup
-    } else {
-        Outcome::SoftLockup
-    }
-}
-
-/// Where two layers cannot both be right: worth a person's look, whatever the outcome.
-fn contradictions(
-    console: &ConsoleFindings,
-    outside: &Findings,
-    agent: &AgentChannel,
-) -> Vec<String> {
-    let mut found = Vec::new();
-    let stuck = outside.state == State::Stuck;
-    if console.outcome == Outcome::HardLockup && !stuck && outside.watch.samples > 0 {
-        found.push(format!(
-            "the console reports `{}`, but from outside no vCPU was stuck in {} samples",
-            console.title().unwrap_or_default(),
-            outside.watch.samples
-        ));
-    }
-    if stuck && agent.phase == Phase::Ended && agent.silent_cpus.is_empty() {
-        found.push(format!(
-            "from outside: {outside}; but every CPU answered the agent's roll call"
-        ));
-    }
-    let both = console.signature.as_ref().zip(outside.signature.as_ref());
-    if let Some((said, seen)) = both
-        && said.name == seen.name
-        && said.matched == Match::Target
-        && seen.matched == Match::Target
-    {
-        // Two deadlocks at once are possible; the console's stacks cannot tell who waits for whom.
-        let stuck: Vec<Option<u32>> = outside.stuck.iter().map(|one| one.cpu).collect();
-        let said: Vec<Option<u32>> = said.sides.iter().map(|side| side.stack.cpu).collect();
-        if !said.iter().all(|cpu| stuck.contains(cpu)) {
-            found.push(format!(
-                "the console shows the deadlock on CPUs {said:?}, from outside those stuck are {stuck:?}"
-            ));
-        }
-    }
-    found
-}
-
-fn said(outcome: Outcome, title: &str) -> (Outcome, String) {
-    (outcome, title.to_owned())
-}
-
-fn console(findings: &ConsoleFindings) -> (Outcome, String) {
-    (
-        findings.outcome,
-        findings.title().unwrap_or_default().to_owned(),
-    )
-}
-
-fn boot_failure(findings: &ConsoleFindings, end: End) -> String {
-    let last = findings
-        .boot_markers
-        .last_kernel_line
-        .as_ref()
-        .map_or("nothing", |line| line.text.as_str());
-    let how = match end {
-        End::Exited(_) => "the guest ended before the agent said hello",
-        End::Stopped(_) => "no hello from the agent in time",
-    };
-    format!("{how}; the console's last line: {last}")
 }
