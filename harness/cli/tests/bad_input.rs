@@ -51,6 +51,16 @@ fn an_empty_file_is_called_that() {
     );
 }
 
+#[test]
+fn what_is_no_mapping_is_called_that() {
+    let text = refused(CAMPAIGN, "- schema: 1\n");
+    let words = "the file is not a mapping (key: value)";
+    assert!(
+        text.contains("c.yaml: 1 problem") && text.contains(words),
+        "{text}"
+    );
+}
+
 /// What is put in the place of `from` is no YAML, so many lines further down.
 fn not_yaml(from: &str, to: &str, further: usize, words: &str) {
     let text = refused(from, to);

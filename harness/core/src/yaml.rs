@@ -188,6 +188,10 @@ pub(crate) fn mapping(text: &str) -> Result<(), Mistake> {
     match serde_yaml::from_str(text).map_err(|error| Mistake::of_yaml(text, error))? {
         serde_yaml::Value::Mapping(_) => Ok(()),
         serde_yaml::Value::Null => Err(Mistake::whole("the file is empty")),
+        serde_yaml::Value::Tagged(value) => Err(Mistake::whole(&format!(
+            "the file is tagged {}: leave the tag out",
+            value.tag
+        ))),
         _ => Err(Mistake::whole("the file is not a mapping (key: value)")),
     }
 }

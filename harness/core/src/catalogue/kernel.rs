@@ -320,6 +320,10 @@ fix: {state: fixed, from: read}
             error("just words"),
             "k.yaml: the file is not a mapping (key: value)"
         );
+        assert_eq!(
+            error("!kernel\nname: x\n"),
+            "k.yaml: the file is tagged !kernel: leave the tag out"
+        );
         // Whatever it begins with.
         let broken = error("just words\nera: [\n");
         assert!(broken.starts_with("k.yaml:2:"), "{broken}");
