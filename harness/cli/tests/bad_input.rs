@@ -89,6 +89,19 @@ fn what_is_no_yaml_is_named_with_its_line() {
         1,
         "more than one document",
     );
+    // Of three documents, the second; and other line breaks count, too.
+    not_yaml(
+        "distance: 20",
+        "distance: 20\n--- # again\na: 1\n---\n",
+        1,
+        "more than one document",
+    );
+    not_yaml(
+        "distance: 20",
+        "distance: 20\u{2028}--- # again\n",
+        1,
+        "more than one document",
+    );
     let setting = "    kernel.numa_balancing: 1\n";
     not_yaml(setting, &setting.repeat(2), 0, "duplicate");
     // serde_yaml by itself takes the rest for another document.

@@ -4,6 +4,7 @@
 //! carries the ranges) before it is deserialized.
 
 use std::fmt;
+use std::sync::LazyLock;
 
 use regex::Regex;
 use schemars::JsonSchema;
@@ -144,27 +145,26 @@ impl Mistake {
         let error = match rest.map(serde_yaml::Value::deserialize) {
             Some(Err(wrong)) => wrong,
             Some(Ok(_)) => {
-                let lines: Vec<&str> = text.lines().collect();
-                let last = lines.iter().rposition(|line| begins_document(line));
                 return Self {
                     message: error.to_string(),
-                    line: last.map(|index| index + 1),
+                    line: line_of_second_document(text),
                     names_line: false,
                 };
             }
             None => error,
         };
-        let located = error.location().map(|location| location.line());
         let message = error.to_string();
-        // Where the words do not say it, its location is the start of the text.
-        let names_line = located.is_some() && message.contains(" line ");
-        let line = match names_line {
-            true => located,
-            false => match text.find(|c| !is_allowed(c)) {
-                Some(at) => Some(text[..at].matches('\n').count() + 1),
-                // Of a key that is there twice, it is where the whole begins.
-                None => located.filter(|_| !message.starts_with("duplicate ")),
-            },
+        let is_duplicate = message.starts_with("duplicate ");
+        let place = error.location().map(|place| (place.line(), place.column()));
+        // Where the words do not say it, its place is the start of the text.
+        let names_line = place.is_some_and(|(line, column)| {
+            message.contains(&format!(" line {line} column {column}"))
+        });
+        let line = match text.find(|c| !is_allowed(c)) {
+            Some(at) if !names_line => Some(LINE_END.split(&text[..at]).count()),
+            // Of a key that is there twice, it is where the whole begins.
+            None if !names_line && is_duplicate => None,
+            Some(_) | None => place.map(|(line, _)| line),
         };
         Self {
             message,
@@ -196,8 +196,23 @@ pub(crate) fn mapping(text: &str) -> Result<(), Mistake> {
     }
 }
 
-fn begins_document(line: &str) -> bool {
-    line.starts_with("---") && matches!(line.as_bytes().get(3), None | Some(b' ' | b'\t'))
+/// Lines end as libyaml has it: `b-char` of YAML 1.1, section 4.2.
+static LINE_END: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new("\r\n|[\n\r\u{85}\u{2028}\u{2029}]").expect("a constant pattern"));
+
+/// Where the second document of a text begins, or the first one ends.
+fn line_of_second_document(text: &str) -> Option<usize> {
+    let says_nothing = |line: &str| line.is_empty() || line.starts_with(['#', '%']);
+    let is_border = |line: &str| {
+        let marker = line.starts_with("---") || line.starts_with("...");
+        marker && matches!(line.as_bytes().get(3), None | Some(b' ' | b'\t'))
+    };
+    let mut lines = LINE_END.split(text).zip(1..);
+    // The first one may begin with such a line, too.
+    lines.find(|(line, _)| !says_nothing(line))?;
+    lines
+        .find(|(line, _)| is_border(line))
+        .map(|(_, number)| number)
 }
 
 /// `c-printable` of YAML 1.1, section 4.1, as libyaml has it: not the byte order mark.
