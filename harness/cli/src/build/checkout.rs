@@ -11,11 +11,9 @@ use anyhow::{Context, Result};
 use kverdict_core::catalogue::key::sha256_hex;
 
 use super::cache::Cache;
-use super::git::NEUTRAL;
 use super::inventory::Kind;
 use super::lock::{Hold, Lock};
-use super::repository::Repository;
-use crate::process::Job;
+use super::repository::{Contents, Repository};
 use crate::progress::Progress;
 
 /// A whole kernel is some 80 000 files.
@@ -24,7 +22,7 @@ const LIMIT: Duration = Duration::from_secs(30 * 60);
 /// The folder, held by this process alone.
 #[derive(Debug)]
 pub struct Checkout {
-    git_dir: PathBuf,
+    contents: Contents,
     dir: PathBuf,
     _lock: Lock,
     _hold: Hold,
@@ -48,7 +46,7 @@ impl Checkout {
         let tree = dir.join("tree");
         fs::create_dir_all(&tree).with_context(|| format!("cannot create {}", tree.display()))?;
         Ok(Self {
-            git_dir: repository.git_dir().to_owned(),
+            contents: repository.contents(cache)?,
             dir,
             _lock: lock,
             _hold: hold,
@@ -64,24 +62,42 @@ impl Checkout {
         let task = progress.task(format!("checking out {commit:.12}"), 0);
         // What a killed git left behind; nobody else works here.
         let _ = fs::remove_file(self.dir.join("index.lock"));
-        Job::new("git", LIMIT)
-            .args(NEUTRAL)
-            .args(["-c", "core.sparseCheckout=false"])
-            .args(["--git-dir".as_ref(), self.git_dir.as_os_str()])
-            .args(["--work-tree".as_ref(), tree.as_os_str()])
+        let write = self
+            .contents
+            .git(LIMIT)
             .args(["read-tree", "--reset", "-u", commit])
+            .env("GIT_WORK_TREE", &tree)
             .env("GIT_INDEX_FILE", self.dir.join("index"))
-            // What a partial clone lacks would be fetched into it.
-            .env("GIT_NO_LAZY_FETCH", "1")
-            .env("LC_ALL", "C")
             .dir(&tree)
-            .log(self.log())
-            .run_checked()?;
+            .log(self.log());
+        self.contents.run(&write, commit)?;
         drop(task);
         Ok(tree)
     }
 
     fn log(&self) -> PathBuf {
         Path::new(&self.dir).join("git.log")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::repository::tests::Hostile;
+    use super::*;
+
+    #[test]
+    fn a_checkout_runs_none_of_the_repositorys_programs() {
+        let hostile = Hostile::new("sha1");
+        let repository = Repository::open(&hostile.path("here")).unwrap();
+        let cache = Cache::at(&hostile.path("cache")).unwrap();
+        let progress = Progress::detect();
+        let checkout = Checkout::open(&repository, &cache, &progress).unwrap();
+        let commit = repository.commit("HEAD").unwrap();
+        let tree = checkout.at(&commit, &progress).unwrap();
+        hostile.assert_none_ran();
+        let read = |name| fs::read_to_string(tree.join(name)).unwrap();
+        assert_eq!(read("sub/file"), "text\n");
+        assert_eq!(read("secret"), "secret\n");
+        assert!(read("id").starts_with("$Id: "), "{}", read("id"));
     }
 }

@@ -56,10 +56,11 @@ pub fn obtain(
 }
 
 fn local(path: &Path, reference: &str, cache: &Cache, progress: &Progress) -> Result<Source> {
-    let commit = Repository::open(path)?.commit(reference)?;
+    let repository = Repository::open(path)?;
+    let commit = repository.commit(reference)?;
     let about = format!("git {} {reference} ({commit:.12})", path.display());
     unpacked(&commit, about, cache, progress, |target| {
-        export(path, &commit, target, cache, progress)
+        export(&repository, &commit, target, cache, progress)
     })
 }
 
@@ -74,7 +75,8 @@ fn remote(url: &str, reference: &str, cache: &Cache, progress: &Progress) -> Res
     let about = format!("git {url} {reference} ({commit:.12})");
     let source = unpacked(&commit, about, cache, progress, |target| {
         mirror.bring(&commit, reference)?;
-        export(&mirror.dir, &commit, target, cache, progress)
+        let repository = Repository::open(&mirror.dir)?;
+        export(&repository, &commit, target, cache, progress)
     })?;
     mirror.remember(reference, &commit)?;
     Ok(source)
@@ -251,7 +253,7 @@ is the URL right, and the network there?",
 
 /// Unpacks a commit to `target`.
 fn export(
-    repository: &Path,
+    repository: &Repository,
     commit: &str,
     target: &Path,
     cache: &Cache,
@@ -260,17 +262,14 @@ fn export(
     let scratch = cache.scratch()?;
     let tarball = scratch.path().join("commit.tar");
     let task = progress.task(format!("exporting {commit:.12}"), 0);
-    Job::new("git", ARCHIVE_LIMIT)
-        .args(NEUTRAL)
-        .args(["-C".as_ref(), repository.as_os_str()])
+    let contents = repository.contents(cache)?;
+    let archive = contents
+        .git(ARCHIVE_LIMIT)
         .args(["archive", "--format=tar", "--prefix=linux/"])
         .args(["--output".as_ref(), tarball.as_os_str()])
         .args([commit])
-        .env("GIT_OPTIONAL_LOCKS", "0")
-        // What a partial clone lacks would be fetched into it.
-        .env("GIT_NO_LAZY_FETCH", "1")
-        .log(scratch.path().join("git.log"))
-        .run_checked()?;
+        .log(scratch.path().join("git.log"));
+    contents.run(&archive, commit)?;
     drop(task);
     unpack::tarball(&tarball, target, cache, progress)
 }
@@ -299,8 +298,7 @@ pub fn is_repository(folder: &Path) -> Result<bool> {
 /// When git is not there.
 pub fn commit_diff(repository: &Path, id: &str) -> Result<CommitDiff> {
     let shell = quiet_shell()?;
-    // What a partial clone lacks would be fetched into it, and a replacement is not the commit.
-    shell.set_var("GIT_NO_LAZY_FETCH", "1");
+    // A replacement is not the commit.
     shell.set_var("GIT_NO_REPLACE_OBJECTS", "1");
     // It would win over the options below.
     shell.set_var("GIT_DIFF_OPTS", "");
@@ -383,14 +381,20 @@ fn is_success(ending: Ending) -> bool {
     matches!(ending, Ending::Exited(status) if status.success())
 }
 
+/// A shell in which git only looks at a repository. It does not fetch what a partial clone lacks: that would write to
+/// it, by programs that its settings name.
 pub(super) fn quiet_shell() -> Result<Shell> {
     let shell = Shell::new()?;
     shell.set_var("GIT_OPTIONAL_LOCKS", "0");
     shell.set_var("GIT_TERMINAL_PROMPT", "0");
+    shell.set_var("GIT_NO_LAZY_FETCH", "1");
+    // No protocol, for a git too old to know that.
+    shell.set_var("GIT_ALLOW_PROTOCOL", "");
     shell.set_var("LC_ALL", "C");
     Ok(shell)
 }
 
+/// Git in a repository of somebody.
 pub(super) fn git<'a>(shell: &'a Shell, repository: &Path) -> Cmd<'a> {
     cmd!(shell, "git").args(NEUTRAL).arg("-C").arg(repository)
 }
@@ -401,7 +405,59 @@ pub(super) fn read(command: Cmd<'_>) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::repository::tests::Hostile;
     use super::*;
+
+    /// The files of `HEAD` of a repository beside a hostile one, as they are exported.
+    fn exported(hostile: &Hostile, name: &str) -> Result<PathBuf> {
+        let cache = Cache::at(&hostile.path(&format!("cache of {name}")))?;
+        let progress = Progress::detect();
+        Ok(local(&hostile.path(name), "HEAD", &cache, &progress)?.root)
+    }
+
+    fn assert_is_whole(tree: &Path) {
+        let read = |name| fs::read_to_string(tree.join(name)).unwrap();
+        assert_eq!(read("sub/file"), "text\n");
+        assert!(read("id").starts_with("$Id: "), "{}", read("id"));
+        assert!(
+            !tree.join("secret").exists(),
+            "export-ignore was not heeded"
+        );
+    }
+
+    #[test]
+    fn an_export_runs_none_of_the_repositorys_programs() {
+        let hostile = Hostile::new("sha1");
+        let tree = exported(&hostile, "here").unwrap();
+        hostile.assert_none_ran();
+        assert_is_whole(&tree);
+    }
+
+    #[test]
+    fn commits_are_found_wherever_their_repository_keeps_them() {
+        let hostile = Hostile::new("sha1");
+        hostile.sh("git -C here worktree add -q --detach ../worktree");
+        hostile.sh("git clone -q --depth=1 file://$PWD/here shallow");
+        hostile.sh("git clone -q --mirror here bare");
+        hostile.sh("git clone -q --shared here shared && git clone -q --shared shared twice");
+        hostile.sh("echo ../../../shared/.git/objects >twice/.git/objects/info/alternates");
+        for name in ["worktree", "shared", "twice", "shallow", "bare"] {
+            assert_is_whole(&exported(&hostile, name).expect(name));
+        }
+        let other = Hostile::new("sha256");
+        assert_is_whole(&exported(&other, "here").unwrap());
+        other.assert_none_ran();
+    }
+
+    #[test]
+    fn a_partial_clone_says_what_brings_the_rest() {
+        let hostile = Hostile::new("sha1");
+        hostile.sh("git clone -q --no-checkout --filter=blob:none file://$PWD/here partial");
+        let text = format!("{:#}", exported(&hostile, "partial").unwrap_err());
+        let command = text.split('`').nth(1).expect(&text);
+        hostile.sh(command);
+        assert_is_whole(&exported(&hostile, "partial").unwrap());
+    }
 
     #[test]
     fn a_tag_is_taken_for_its_commit() {

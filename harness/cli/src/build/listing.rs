@@ -5,19 +5,19 @@
 //! been at rest for a second when it was read: no tool can set ctime back, and a change within the
 //! clock's granularity cannot hide.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, bail};
 use kverdict_core::catalogue::key::sha256_hex;
 use serde::{Deserialize, Serialize};
 use walkdir::WalkDir;
-use xshell::{Shell, cmd};
 
 use super::cache::write_whole;
+use super::git::{git, quiet_shell};
 
 /// Files whose presence in a tree means that it was built in place.
 const BUILT_IN_PLACE: [&str; 3] = [".config", "include/config", "include/generated"];
@@ -162,21 +162,51 @@ fn paths(tree: &Path) -> Result<BTreeSet<String>> {
 }
 
 fn git_paths(tree: &Path) -> Result<BTreeSet<String>> {
-    let shell = Shell::new()?;
-    // The tree may belong to somebody else, and looking must not write its index.
-    let _lock = shell.push_env("GIT_OPTIONAL_LOCKS", "0");
-    let output = cmd!(
-        shell,
-        "git -c safe.directory=* -C {tree} ls-files -z --cached --others --exclude-standard"
-    )
-    .quiet()
-    .read()
-    .with_context(|| format!("cannot ask git for the files of {}", tree.display()))?;
-    Ok(output
-        .split('\0')
-        .filter(|path| !path.is_empty())
-        .map(str::to_owned)
-        .collect())
+    let shell = quiet_shell()?;
+    let output = git(&shell, tree)
+        .args([
+            "ls-files",
+            "-z",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+        ])
+        .quiet()
+        .read()
+        .with_context(|| format!("cannot ask git for the files of {}", tree.display()))?;
+    let paths = output.split('\0').filter(|path| !path.is_empty());
+    let mut paths: BTreeSet<String> = paths.map(str::to_owned).collect();
+    // An index that came with the tree can hold any name.
+    if let Some(path) = paths.iter().find(|path| leads_out(path)) {
+        bail!(
+            "the name {path:?} in git's index of {} leads out of it: this is no source to trust",
+            tree.display()
+        );
+    }
+    // What lies behind a link is not in the tree: git, too, takes it for deleted.
+    let links = links_among_folders(tree, &paths);
+    paths.retain(|path| {
+        let folder = Path::new(path).parent();
+        !folder.is_some_and(|folder| links.iter().any(|link| folder.starts_with(link)))
+    });
+    Ok(paths)
+}
+
+fn leads_out(path: &str) -> bool {
+    let mut parts = Path::new(path).components();
+    !parts.all(|part| matches!(part, Component::Normal(_)))
+}
+
+fn links_among_folders(tree: &Path, paths: &BTreeSet<String>) -> Vec<PathBuf> {
+    let folders: HashSet<&Path> = paths
+        .iter()
+        .flat_map(|path| Path::new(path).ancestors().skip(1))
+        .collect();
+    folders
+        .into_iter()
+        .filter(|folder| tree.join(folder).is_symlink())
+        .map(Path::to_owned)
+        .collect()
 }
 
 fn utf8(path: &Path) -> Result<String> {
@@ -191,6 +221,7 @@ fn utf8(path: &Path) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use xshell::{Shell, cmd};
 
     fn tree() -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
@@ -238,5 +269,77 @@ mod tests {
         let digests = Listing::of(path, &memo.path().join("m")).unwrap().digests();
         let names: Vec<_> = digests.keys().map(String::as_str).collect();
         assert_eq!(names, [".gitignore", "Kconfig", "Makefile", "a.c"]);
+    }
+
+    /// Runs a script in a tree.
+    fn sh(tree: &Path, script: &str) {
+        let shell = Shell::new().unwrap();
+        shell.change_dir(tree);
+        cmd!(shell, "sh -e -c {script}").quiet().run().unwrap();
+    }
+
+    #[test]
+    fn looking_at_a_git_work_tree_runs_none_of_its_programs() {
+        let (tree, aside) = (tree(), tempfile::tempdir().unwrap());
+        let marks = aside.path().join("ran");
+        fs::create_dir(&marks).unwrap();
+        let ran = marks.display();
+        fs::write(tree.path().join(".gitignore"), "*.o\n").unwrap();
+        fs::write(tree.path().join("a.o"), "").unwrap();
+        // The rules of what to ignore are in the index only, and have to be fetched.
+        let script = format!(
+            "git init -q . && git add . && git update-index --skip-worktree .gitignore
+             rm -r .gitignore .git/objects/??
+             git config core.fsmonitor 'touch {ran}/fsmonitor; false'
+             git config core.repositoryFormatVersion 1
+             git config extensions.partialClone origin
+             git config remote.origin.promisor true
+             git config remote.origin.url ssh://nowhere.invalid/x
+             git config core.sshCommand 'touch {ran}/ssh; false'
+             git ls-files --others --exclude-standard 2>{ran}/said
+             cd {ran} && rm said fsmonitor ssh"
+        );
+        sh(tree.path(), &script);
+        let digests = Listing::of(tree.path(), &aside.path().join("m"))
+            .unwrap()
+            .digests();
+        let ran: Vec<_> = fs::read_dir(&marks).unwrap().flatten().collect();
+        assert!(ran.is_empty(), "{ran:?}");
+        // Ignored or not is then not known.
+        let names: Vec<_> = digests.keys().map(String::as_str).collect();
+        assert_eq!(names, ["Kconfig", "Makefile", "a.c", "a.o"]);
+    }
+
+    #[test]
+    fn names_in_an_index_do_not_lead_out_of_the_tree() {
+        let (tree, aside) = (tree(), tempfile::tempdir().unwrap());
+        let path = tree.path();
+        fs::write(aside.path().join("x"), "").unwrap();
+        let outside = aside.path().display();
+        let script = format!(
+            "git init -q . && mkdir sub && echo > sub/x && git add . && rm -r sub
+             ln -s {outside} sub && ln -s {outside} ignored && echo ignored > .git/info/exclude
+             git update-index --index-info <<END
+100644 e69de29bb2d1d6434b8b29ae775ad8c2e48c5391\tignored/x
+END"
+        );
+        sh(path, &script);
+        let memo = aside.path().join("m");
+        let digests = Listing::of(path, &memo).unwrap().digests();
+        let names: Vec<_> = digests.keys().map(String::as_str).collect();
+        assert_eq!(names, ["Kconfig", "Makefile", "a.c", "sub"]);
+
+        // No git writes such a name, but all read it.
+        let index = path.join(".git/index");
+        for name in ["../xx", "/xxxx"] {
+            sh(path, "rm .git/index; echo > 12345; git add 12345");
+            let mut bytes = fs::read(&index).unwrap();
+            let place = bytes.windows(5).position(|part| part == b"12345").unwrap();
+            bytes[place..place + 5].copy_from_slice(name.as_bytes());
+            // Its sum is wrong now, at which only `git fsck` looks.
+            fs::write(&index, bytes).unwrap();
+            let error = Listing::of(path, &memo).unwrap_err().to_string();
+            assert!(error.contains(name), "{error}");
+        }
     }
 }

@@ -2,12 +2,19 @@
 //! between two of them.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use xshell::Shell;
+use xshell::{Shell, cmd};
 
-use super::git::{git, quiet_shell, read};
+use super::cache::{Cache, Scratch};
+use super::git::{NEUTRAL, git, quiet_shell, read};
+use crate::process::Job;
+
+/// Whether all of a kernel is there takes a second to tell.
+const LOOK_LIMIT: Duration = Duration::from_secs(10 * 60);
 
 /// A repository.
 #[derive(Debug)]
@@ -91,8 +98,89 @@ impl Repository {
                 .args(["--format=%x00%H%x00%P%x00%s"])
                 .arg(format!("{first}..{last}")),
         )
-        .with_context(|| format!("cannot list the commits {first}..{last}"))?;
+        .with_context(|| {
+            format!(
+                "cannot list the commits {first}..{last}; {}",
+                self.completion()
+            )
+        })?;
         parse(&listing).ok_or_else(|| anyhow!("git log wrote something else than was asked for"))
+    }
+
+    /// What it holds, apart from its settings.
+    ///
+    /// # Errors
+    /// When no folder for that can be made.
+    pub fn contents(&self, cache: &Cache) -> Result<Contents> {
+        let question = ["rev-parse", "--show-object-format", "--git-path", "objects"];
+        let answer = read(git(&self.shell, &self.git_dir).args(question))?;
+        let (format, objects) = answer
+            .split_once('\n')
+            .ok_or_else(|| anyhow!("git rev-parse wrote something else than was asked for"))?;
+        let own = cache.scratch()?;
+        let dir = own.path();
+        cmd!(
+            self.shell,
+            "git init --quiet --bare --template= --object-format={format} {dir}"
+        )
+        .quiet()
+        .run()?;
+        let objects = self.git_dir.join(objects);
+        Ok(Contents {
+            objects: fs::canonicalize(&objects)
+                .with_context(|| format!("cannot read {}", objects.display()))?,
+            own,
+            completion: self.completion(),
+        })
+    }
+
+    /// What to do when something is missing in it.
+    fn completion(&self) -> String {
+        format!(
+            "`git -C '{}' fetch --refetch --no-filter` fetches what a partial clone lacks",
+            self.git_dir.display()
+        )
+    }
+}
+
+/// What a repository holds, seen from an empty one of our own: no setting, hook, attribute, replacement or remote
+/// of the other applies, nor does a setting of the user's. So nothing runs and nothing is fetched, and a commit is the
+/// same whoever reads it.
+#[derive(Debug)]
+pub struct Contents {
+    objects: PathBuf,
+    own: Scratch,
+    completion: String,
+}
+
+impl Contents {
+    /// Git, to be told what to do with a commit, whose id it has to be given.
+    pub fn git(&self, limit: Duration) -> Job {
+        Job::new("git", limit)
+            .args(NEUTRAL)
+            .env("GIT_DIR", self.own.path())
+            .env("GIT_OBJECT_DIRECTORY", &self.objects)
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("LC_ALL", "C")
+    }
+
+    /// Runs what takes all files of a commit.
+    ///
+    /// # Errors
+    /// When it fails; if files are missing, that and what to do.
+    pub fn run(&self, job: &Job, commit: &str) -> Result<()> {
+        let Err(error) = job.run_checked() else {
+            return Ok(());
+        };
+        let list = ["rev-list", "--objects", "--no-walk", "--quiet", commit];
+        if self.git(LOOK_LIMIT).args(list).capture()?.status.success() {
+            return Err(error);
+        }
+        Err(error.context(format!(
+            "the repository lacks files of {commit:.12}: {}",
+            self.completion
+        )))
     }
 }
 
@@ -120,8 +208,55 @@ fn parse(listing: &str) -> Option<Vec<Commit>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// A repository, beside others, whose settings name programs and whose hook is one: each leaves a mark when it runs.
+    pub struct Hostile {
+        dir: tempfile::TempDir,
+    }
+
+    impl Hostile {
+        /// One commit, whose id is of this format. That the programs do run is tried.
+        pub fn new(format: &str) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let hostile = Self { dir };
+            fs::create_dir(hostile.path("ran")).unwrap();
+            let ran = hostile.path("ran").display().to_string();
+            hostile.sh(&format!(
+                "git init -q --object-format={format} here && cd here
+                 touch Makefile Kconfig && echo secret >secret && echo '$Id$' >id
+                 mkdir sub && echo text >sub/file
+                 printf '* filter=x\nid ident\nsecret export-ignore\n' >.gitattributes
+                 git add . && git -c user.name=x -c user.email=x@x commit -qm x
+                 git config uploadpack.allowFilter true
+                 git config filter.x.smudge 'touch {ran}/smudge; echo smudged'
+                 mkdir -p .git/hooks && printf '#!/bin/sh\ntouch {ran}/hook\n' >.git/hooks/post-index-change
+                 chmod +x .git/hooks/post-index-change
+                 git read-tree HEAD && git archive HEAD >../tar && rm ../tar {ran}/hook {ran}/smudge"
+            ));
+            hostile
+        }
+
+        /// A path beside it; it is `here` itself.
+        pub fn path(&self, path: &str) -> PathBuf {
+            self.dir.path().join(path)
+        }
+
+        /// Runs a script beside it.
+        pub fn sh(&self, script: &str) {
+            let shell = Shell::new().unwrap();
+            shell.change_dir(self.dir.path());
+            cmd!(shell, "sh -e -c {script}").quiet().run().unwrap();
+        }
+
+        /// Fails if one of its programs ran.
+        pub fn assert_none_ran(&self) {
+            let marks = fs::read_dir(self.path("ran")).unwrap().flatten();
+            let marks: Vec<_> = marks.map(|mark| mark.file_name()).collect();
+            assert!(marks.is_empty(), "{marks:?}");
+        }
+    }
 
     #[test]
     fn a_listing_becomes_commits_with_their_parents_places() {
