@@ -12,7 +12,8 @@ use kverdict_core::record::TrialRecord;
 use crate::executor::command::Elsewhere;
 use crate::executor::local::{Local, Place};
 use crate::executor::slurm::Slurm;
-use crate::executor::{Executor, ExecutorArgs, Kind, spec};
+use crate::executor::spec::Spec;
+use crate::executor::{Executor, ExecutorArgs, Kind};
 use crate::guests::Guests;
 use crate::progress::Progress;
 use crate::store::{Records, Run};
@@ -59,7 +60,7 @@ pub fn run(
     let mut dispatch = Dispatch {
         lost: records.lost().into(),
         out: Vec::new(),
-        guests,
+        spec: Spec::new(guests, campaign),
         campaign,
         progress,
         schedule,
@@ -87,7 +88,8 @@ struct Dispatch<'a> {
     lost: VecDeque<Order>,
     /// Under way.
     out: Vec<Order>,
-    guests: &'a Guests,
+    /// What results have to be of.
+    spec: Spec,
     campaign: &'a Campaign,
     progress: &'a Progress,
     schedule: &'a dyn Schedule,
@@ -117,7 +119,7 @@ impl Dispatch<'_> {
     ) -> Result<Option<Option<&'static str>>> {
         while executor.has_room(self.out.len())? {
             let order = match self.lost.pop_front() {
-                Some(order) => match self.finished(&order) {
+                Some(order) => match self.finished(&order)? {
                     Some(record) => {
                         self.take(record)?;
                         continue;
@@ -147,13 +149,13 @@ impl Dispatch<'_> {
     }
 
     /// The record of a trial that ended when nobody could put it in the list any more.
-    fn finished(&self, order: &Order) -> Option<TrialRecord> {
-        let record = spec::result(&self.run.dir().all_trials(), order)?;
-        let kernel = self.guests.kernel(&order.arm).ok()?;
-        (record.build == kernel.build).then_some(record)
+    fn finished(&self, order: &Order) -> Result<Option<TrialRecord>> {
+        self.spec.result(&self.run.dir().all_trials(), order)
     }
 
     fn take(&mut self, record: TrialRecord) -> Result<()> {
+        // Those of this process are not signed yet.
+        self.spec.sign(&self.run.dir().trial(&record.id))?;
         self.run.record(&record)?;
         self.run.trial_ended(self.campaign, &record);
         self.out.retain(|order| order.number != record.number);

@@ -6,10 +6,11 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use made_up::Place;
+use made_up::{Place, shell};
 use parallel::{Bench, counts};
 use serde_json::Value;
 use support::wait_until;
@@ -125,6 +126,37 @@ fn a_result_that_was_handed_in_and_not_listed_is_taken() {
 }
 
 #[test]
+fn what_another_run_left_in_a_trials_place_is_neither_counted_nor_lost() {
+    let bench = Bench::of(1);
+    let (code, _, errors) = bench.verify(&["--jobs", "2"]);
+    assert_eq!(code, Some(125), "{errors}");
+    let run = bench.place.run_dir();
+    let of_run = run.join("trials/0002-fixed/run");
+    let name = run.file_name().unwrap().to_str().unwrap();
+    assert_eq!(fs::read_to_string(&of_run).unwrap(), name);
+    let list = run.join("trials.jsonl");
+    let text = fs::read_to_string(&list).unwrap();
+    let kept: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.contains("\"number\":2,"))
+        .collect();
+    fs::write(&list, kept.join("\n") + "\n").unwrap();
+    fs::write(&of_run, "other").unwrap();
+
+    let resume = ["verify", "--resume", run.to_str().unwrap(), "--json"];
+    let (code, _, errors) = bench.place.run(&resume);
+    assert_eq!(code, Some(129), "{errors}");
+    for words in ["trials/0002-fixed is in the way", "it is of run other"] {
+        assert!(errors.contains(words), "{words}\n{errors}");
+    }
+    assert_eq!(fs::read_to_string(&of_run).unwrap(), "other");
+    fs::rename(run.join("trials/0002-fixed"), run.join("away")).unwrap();
+    let (code, _, errors) = bench.place.run(&resume);
+    assert_eq!(code, Some(125), "{errors}");
+    assert_eq!(bench.begun().len(), 3, "it is made again\n{errors}");
+}
+
+#[test]
 fn a_program_makes_trials_elsewhere_and_is_called_again_where_it_failed() {
     let bench = Bench::new();
     bench.place.program(
@@ -149,8 +181,9 @@ fn a_program_makes_trials_elsewhere_and_is_called_again_where_it_failed() {
 
     // The same trial again is there already, by whomever it is asked for.
     let before = bench.begun().len();
-    let (spec, out) = (run.join("spec.json"), run.join("trials"));
-    let ask = |index: &str| {
+    let out = run.join("trials");
+    let ask_by = |spec: &str, index: &str| {
+        let spec = run.join(spec);
         let arguments = [
             "trial",
             "--spec",
@@ -170,6 +203,7 @@ fn a_program_makes_trials_elsewhere_and_is_called_again_where_it_failed() {
             String::from_utf8_lossy(&output.stderr).into_owned(),
         )
     };
+    let ask = |index| ask_by("spec.json", index);
     let (code, errors) = ask("1");
     assert_eq!(code, Some(0), "{errors}");
     assert!(errors.contains("0001-unfixed is there already"), "{errors}");
@@ -180,29 +214,83 @@ fn a_program_makes_trials_elsewhere_and_is_called_again_where_it_failed() {
         errors.contains("no such trial; its numbers go up to 7"),
         "{errors}"
     );
+    // But not by another run.
+    let spec = fs::read_to_string(run.join("spec.json")).unwrap();
+    let name = run.file_name().unwrap().to_str().unwrap();
+    fs::write(run.join("other.json"), spec.replace(name, "other")).unwrap();
+    let (code, errors) = ask_by("other.json", "1");
+    assert_eq!(code, Some(129), "{errors}");
+    assert!(errors.contains(&format!("it is of run {name}")), "{errors}");
+    assert_eq!(bench.begun().len(), before);
 }
 
-/// With a program in ssh's place that runs the command here, in another folder for each machine.
+/// ssh and the like are children of the program.
+#[test]
+fn what_a_program_started_ends_with_a_kverdict_that_is_killed() {
+    let bench = Bench::new();
+    bench.place.program(
+        "slow.sh",
+        "#!/bin/sh\nsleep 1000 &\necho $! > \"$TEST/child.new\"\nmv \"$TEST/child.new\" \"$TEST/child\"\nwait\n",
+    );
+    let arguments = ["verify", "campaign.yaml", "--jobs", "1"];
+    let executor = ["--executor", "./slow.sh"];
+    let mut verify = bench.place.start(&[&arguments[..], &executor].concat());
+    let child = bench.place.path("child");
+    wait_until(Duration::from_secs(60), "the program runs", || {
+        child.exists()
+    });
+    let id = fs::read_to_string(child).unwrap();
+    let stat = || fs::read_to_string(format!("/proc/{}/stat", id.trim()));
+    assert!(stat().unwrap().contains("(sleep)"));
+    verify.kill().unwrap();
+    verify.wait().unwrap();
+    // A zombie is dead, too.
+    wait_until(Duration::from_secs(10), "its child is gone", || {
+        stat().map_or(true, |stat| {
+            !stat.contains("(sleep)") || stat.contains(") Z ")
+        })
+    });
+}
+
+#[test]
+fn a_program_that_is_none_is_refused_before_anything_is_asked_of_it() {
+    let bench = Bench::new();
+    bench.place.write("text", "echo no program\n");
+    for (program, words) in [
+        ("./none.sh", "No such file"),
+        ("./text", "Permission denied"),
+    ] {
+        let (code, _, errors) = bench.verify(&["--executor", program]);
+        assert_eq!(code, Some(129), "{errors}");
+        for words in [program, words] {
+            assert!(errors.contains(words), "{words}\n{errors}");
+        }
+    }
+}
+
+/// The scripts that come with kverdict.
+const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../contrib/elsewhere");
+
+/// Runs a command of ssh here, in another folder for each machine, and notes which program of a run's is there then.
+/// Trials begin at the same time: each is told that nothing is there yet before one of them brings it.
+const SSH: &str = r#"#!/bin/sh
+mkdir -p "$TEST/machines/$1" && cd "$TEST/machines/$1" && shift
+for program in .cache/kverdict-trials/*/kverdict; do
+    case $program in */*.*/kverdict) ;; *) stat -c "$PWD %i" "$program" ;; esac
+done >> "$TEST/programs" 2> /dev/null
+sh -c "$*"
+status=$?
+case $* in "test -d"*) sleep 0.5 ;; esac
+exit "$status"
+"#;
+
 #[test]
 fn the_example_for_ssh_makes_trials_on_several_machines() {
     let bench = Bench::new();
-    bench.place.program(
-        "bin/ssh",
-        "#!/bin/sh\nmkdir -p \"$TEST/machines/$1\" && cd \"$TEST/machines/$1\" && shift && exec sh -c \"$*\"\n",
-    );
-    let program = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../contrib/elsewhere/by-ssh.sh"
-    );
-    let arguments = [
-        "verify",
-        "campaign.yaml",
-        "--json",
-        "--jobs",
-        "3",
-        "--executor",
-        program,
-    ];
+    bench.place.program("bin/ssh", SSH);
+    let program = format!("{SCRIPTS}/by-ssh.sh");
+    let arguments = ["verify", "campaign.yaml", "--json", "--jobs", "4"];
+    let arguments = [&arguments[..], &["--executor", &program]].concat();
     let verify = bench.place.start_with(&arguments, &[("HOSTS", "one two")]);
     let output = verify.wait_with_output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -215,13 +303,160 @@ fn the_example_for_ssh_makes_trials_on_several_machines() {
     );
     assert_eq!(bench.begun().len(), 7, "each was made once\n{errors}");
     for machine in ["one", "two"] {
-        let place = bench
-            .place
-            .path(&format!("machines/{machine}/.cache/kverdict-trials"));
-        assert!(place.is_dir(), "{machine} had nothing to do\n{errors}");
+        let place = format!("machines/{machine}/.cache/kverdict-trials");
+        let there = fs::read_dir(bench.place.path(&place)).unwrap();
+        let there: Vec<_> = there.map(|entry| entry.unwrap().file_name()).collect();
+        let name = bench.place.run_dir().file_name().unwrap().to_owned();
+        assert_eq!(there, [name], "{machine}\n{errors}");
     }
+    let programs = fs::read_to_string(bench.place.path("programs")).unwrap();
+    let programs: BTreeSet<&str> = programs.lines().collect();
+    assert_eq!(programs.len(), 2, "one was replaced: {programs:?}");
     let names = fs::read_dir(bench.place.run_dir().join("trials")).unwrap();
     assert_eq!(names.count(), 7, "and nothing else is left there");
+}
+
+/// A run that was begun here, and killed: its folders without a record are in the way.
+#[test]
+fn the_example_for_ssh_replaces_what_a_killed_trial_left() {
+    let bench = Bench::of(1);
+    bench.place.program("bin/ssh", SSH);
+    bench.place.write("hang", "");
+    let mut verify = bench
+        .place
+        .start(&["verify", "campaign.yaml", "--jobs", "2"]);
+    wait_until(Duration::from_secs(60), "two guests run", || {
+        bench.begun().len() == 2
+    });
+    verify.kill().unwrap();
+    verify.wait().unwrap();
+    fs::remove_file(bench.place.path("hang")).unwrap();
+    let (run, program) = (bench.place.run_dir(), format!("{SCRIPTS}/by-ssh.sh"));
+    assert!(run.join("trials/0001-unfixed").is_dir());
+    let resume = ["verify", "--resume", run.to_str().unwrap(), "--json"];
+    let arguments = [&resume[..], &["--executor", &program]].concat();
+    let verify = bench.place.start_with(&arguments, &[("HOSTS", "one")]);
+    let output = verify.wait_with_output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(125), "{errors}");
+    assert_eq!(bench.begun().len(), 4, "each once again\n{errors}");
+    assert_eq!(bench.records().len(), 2, "{errors}");
+}
+
+#[test]
+fn the_examples_are_scripts() {
+    for entry in fs::read_dir(SCRIPTS).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|ending| ending == "sh") {
+            shell(Path::new(SCRIPTS), &format!("sh -n {}", path.display()));
+        }
+    }
+}
+
+/// With a program in kubectl's place that keeps the job.
+#[test]
+fn the_example_for_kubernetes_asks_for_kvm_where_the_spec_does() {
+    let place = Place::new();
+    place.program(
+        "bin/kubectl",
+        "#!/bin/sh\n[ \"$1\" != create ] || cat > \"$TEST/job.yaml\"\n",
+    );
+    let kvm = "devices.kubevirt.io/kvm";
+    for (acceleration, asked) in [("kvm", Some(1)), ("tcg", None)] {
+        let spec = format!("{{\n  \"acceleration\": \"{acceleration}\"\n}}\n");
+        place.write("mount/run/spec.json", &spec);
+        let script = format!(
+            "PATH=\"$PWD/bin:$PATH\" TEST=$PWD CLAIM=c IMAGE=i MOUNT=$PWD/mount \
+             sh {SCRIPTS}/by-kubernetes.sh $PWD/mount/run/spec.json 3 $PWD/mount/run/trials"
+        );
+        shell(place.root(), &script);
+        let job = fs::read_to_string(place.path("job.yaml")).unwrap();
+        let job: Value = serde_yaml::from_str(&job).unwrap();
+        let container = &job["spec"]["template"]["spec"]["containers"][0];
+        assert_eq!(container["command"][3], "/results/run/spec.json");
+        let limits = &container["resources"]["limits"];
+        assert_eq!(limits[kvm].as_u64(), asked, "{job:#}");
+    }
+}
+
+/// Runs the tasks of an array here. While `away` has lines, a call takes one away, and nobody answers.
+const SBATCH: &str = r#"#!/bin/sh
+echo called >> "$TEST/sbatch"
+if [ -s "$TEST/away" ]; then
+    sed -i 1d "$TEST/away"
+    echo "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)" >&2
+    exit 1
+fi
+for argument; do
+    case $argument in
+        --array=*) tasks=${argument#--array=} ;;
+        --wrong) echo "sbatch: error: invalid partition specified" >&2; exit 1 ;;
+    esac
+done
+for task in $(echo "${tasks%\%*}" | tr , ' '); do
+    SLURM_ARRAY_TASK_ID=$task "$argument" > /dev/null 2>&1 &
+done
+echo 7
+"#;
+
+fn with_slurm() -> Bench {
+    let bench = Bench::of(1);
+    bench.place.program("bin/sbatch", SBATCH);
+    bench
+        .place
+        .program("bin/squeue", "#!/bin/sh\n[ ! -s \"$TEST/away\" ]\n");
+    bench.place.program(
+        "bin/scancel",
+        "#!/bin/sh\n[ ! -e \"$TEST/sbatch\" ] || echo cancelled >> \"$TEST/sbatch\"\n",
+    );
+    bench
+}
+
+#[test]
+fn a_controller_of_slurm_that_is_away_for_a_while_ends_no_run() {
+    let bench = with_slurm();
+    bench.place.write("away", "1\n2\n");
+    let (code, report, errors) = bench.verify(&["--executor", "slurm", "--jobs", "2"]);
+    assert_eq!(code, Some(125), "{errors}");
+    for words in ["called again in 2 s", "called again in 4 s", "Unable to"] {
+        assert!(errors.contains(words), "{words}\n{errors}");
+    }
+    assert_eq!(bench.records().len(), 2, "{errors}");
+    assert_eq!(counts(&report), counts(&Bench::of(1).verify(&[]).1));
+    let called = fs::read_to_string(bench.place.path("sbatch")).unwrap();
+    assert_eq!(called.lines().count(), 3, "{called}");
+}
+
+#[test]
+fn trials_that_sbatch_refuses_end_the_run_with_what_it_said() {
+    let bench = with_slurm();
+    let (code, _, errors) = bench.verify(&["--executor", "slurm", "--slurm-arg=--wrong"]);
+    assert_eq!(code, Some(131), "{errors}");
+    for words in ["sbatch does not take the trials", "invalid partition"] {
+        assert!(errors.contains(words), "{words}\n{errors}");
+    }
+    let called = fs::read_to_string(bench.place.path("sbatch")).unwrap();
+    assert_eq!(called, "called\ncalled\ncalled\ncancelled\n");
+    assert!(bench.begun().is_empty());
+}
+
+#[test]
+fn a_command_of_slurm_that_hangs_is_left_when_the_user_asks() {
+    let bench = with_slurm();
+    bench.place.program(
+        "bin/sbatch",
+        "#!/bin/sh\necho called >> \"$TEST/sbatch\"\nexec sleep 1000\n",
+    );
+    let arguments = ["verify", "campaign.yaml", "--executor", "slurm"];
+    let verify = bench.place.start(&arguments);
+    let called = bench.place.path("sbatch");
+    wait_until(Duration::from_secs(60), "sbatch hangs", || called.exists());
+    shell(bench.place.root(), &format!("kill -INT {}", verify.id()));
+    let output = verify.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    // And what it may have queued is taken back, interrupted or not.
+    let called = fs::read_to_string(called).unwrap();
+    assert_eq!(called, "called\ncancelled\n");
 }
 
 #[test]

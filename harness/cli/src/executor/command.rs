@@ -8,11 +8,13 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use kverdict_core::order::Order;
 use kverdict_core::record::TrialRecord;
+use rustix::fs::Access;
 
 use super::local::Place;
-use super::spec::{self, Spec};
+use super::spec::Spec;
 use super::threads::Threads;
 use super::{Executor, Jobs};
+use crate::commands::Usage;
 use crate::guests;
 use crate::process::{self, Interrupted, Job};
 
@@ -37,13 +39,15 @@ impl<'scope, 'env> Elsewhere<'scope, 'env> {
     /// By this program, in threads of `scope` that wait for it.
     ///
     /// # Errors
-    /// When the run's folder cannot be written.
+    /// When it is no program, or the run's folder cannot be written.
     pub fn new(
         scope: &'scope Scope<'scope, 'env>,
         place: &'env Place<'env>,
         jobs: Jobs,
         program: &'env Path,
     ) -> Result<Self> {
+        rustix::fs::access(program, Access::EXEC_OK)
+            .map_err(|error| Usage(format!("--executor {}: {error}", program.display())))?;
         Ok(Self {
             place,
             jobs: jobs.or(JOBS_DEFAULT),
@@ -63,9 +67,10 @@ impl Executor for Elsewhere<'_, '_> {
         self.spec.orders.push(order.clone());
         self.spec.write(&self.place.guests.run)?;
         let (place, program, order) = (self.place, self.program, order.clone());
+        let spec = self.spec.clone();
         self.threads.start(move || {
             let task = place.progress.task(format!("trial {}", order.id()), 0);
-            let record = call(place, program, &order)?;
+            let record = call(place, program, &spec, &order)?;
             task.finish(guests::ending(place.campaign, &record));
             Ok(record)
         })
@@ -77,20 +82,22 @@ impl Executor for Elsewhere<'_, '_> {
 }
 
 /// Calls the program until there is a record.
-fn call(place: &Place<'_>, program: &Path, order: &Order) -> Result<TrialRecord> {
+fn call(place: &Place<'_>, program: &Path, spec: &Spec, order: &Order) -> Result<TrialRecord> {
     let run = &place.guests.run;
     let log = run.elsewhere_log(&order.id());
     let job = Job::new(program, DEADLINE)
         .args([run.spec().as_os_str(), order.number.to_string().as_ref()])
         .args([run.all_trials()])
-        .log(&log);
+        .log(&log)
+        // It has others do the work, such as ssh.
+        .guarded();
     for _ in 0..TRIES {
         job.start()?
             .wait_with(|| match place.stop.load(Ordering::Relaxed) {
                 true => Err(Interrupted.into()),
                 false => Ok(()),
             })?;
-        if let Some(record) = spec::result(&run.all_trials(), order) {
+        if let Some(record) = spec.result(&run.all_trials(), order)? {
             return Ok(record);
         }
     }

@@ -8,9 +8,10 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context, Result};
 use kverdict_core::order::Order;
 use kverdict_core::record::TrialRecord;
+use tempfile::TempDir;
 use walkdir::WalkDir;
 
-use super::spec::{self, Spec};
+use super::spec::Spec;
 use crate::accel;
 use crate::dependencies;
 use crate::guests::{LOAD, Surroundings};
@@ -23,11 +24,12 @@ use crate::store;
 /// one counts.
 ///
 /// # Errors
-/// Wrong input, trouble of the host, or an interrupt; whatever the guest does is an outcome.
+/// Wrong input, such as another run's trial in that place, trouble of the host, or an interrupt; whatever the
+/// guest does is an outcome.
 pub fn make(spec: &Path, number: u32, out: &Path, progress: &Progress) -> Result<TrialRecord> {
     let (spec, run) = Spec::read(spec)?;
     let order = spec.order(number)?;
-    if let Some(record) = spec::result(out, order) {
+    if let Some(record) = spec.result(out, order)? {
         progress.line(format!("trial {} is there already", order.id()));
         return Ok(record);
     }
@@ -46,20 +48,18 @@ pub fn make(spec: &Path, number: u32, out: &Path, progress: &Progress) -> Result
         progress: Some(progress),
     };
     let record = guests.trial(&spec.campaign, order, &around)?;
+    spec.sign(&dir)?;
     store::replace(&dir.record(), &serde_json::to_vec_pretty(&record)?)?;
-    hand_in(&dir, out, order)
+    hand_in(&spec, &dir, out, order)
 }
 
 /// Copies a trial's folder under another name beside its place, and renames it. Gives the record that is
 /// there in the end.
-fn hand_in(dir: &TrialDir, out: &Path, order: &Order) -> Result<TrialRecord> {
+fn hand_in(spec: &Spec, dir: &TrialDir, out: &Path, order: &Order) -> Result<TrialRecord> {
     let place = TrialDir::among(out, &order.id());
     let cannot = || format!("cannot write {}", place.root().display());
     fs::create_dir_all(out).with_context(cannot)?;
-    let copy = tempfile::Builder::new()
-        .prefix(&format!(".{}-", order.id()))
-        .tempdir_in(out)
-        .with_context(cannot)?;
+    let copy = beside(out, order).with_context(cannot)?;
     copy_files(dir.root(), copy.path()).with_context(cannot)?;
     loop {
         match fs::rename(copy.path(), place.root()) {
@@ -70,15 +70,42 @@ fn hand_in(dir: &TrialDir, out: &Path, order: &Order) -> Result<TrialRecord> {
             }
             // Somebody was quicker, or was killed while it wrote there: only a record counts.
             Err(error) if is_there(&error) => {
-                if spec::result(out, order).is_some() {
+                if spec.result(out, order)?.is_some() {
                     break;
                 }
-                fs::remove_dir_all(place.root()).with_context(cannot)?;
+                clear(spec, out, order)?;
             }
             Err(error) => return Err(error).with_context(cannot),
         }
     }
-    spec::result(out, order).with_context(|| format!("{} is damaged", place.record().display()))
+    let found = spec.result(out, order)?;
+    found.with_context(|| format!("{} is damaged", place.record().display()))
+}
+
+/// Removes what a killed one left in a trial's place. Another machine may have put a whole one there since that
+/// was looked at: what is removed is only what nobody else can get at any more, and what is whole goes back.
+fn clear(spec: &Spec, out: &Path, order: &Order) -> Result<()> {
+    let place = TrialDir::among(out, &order.id());
+    let cannot = || format!("cannot clear {}", place.root().display());
+    let aside = beside(out, order).with_context(cannot)?;
+    let taken = TrialDir::among(aside.path(), &order.id());
+    match fs::rename(place.root(), taken.root()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        renamed => renamed.with_context(cannot)?,
+    }
+    if matches!(spec.result(aside.path(), order), Ok(None)) {
+        return Ok(());
+    }
+    let put_back = fs::rename(taken.root(), place.root());
+    let aside = aside.keep();
+    put_back.with_context(|| format!("{} has a whole trial", taken.root().display()))?;
+    fs::remove_dir(&aside).with_context(cannot)
+}
+
+/// A folder of nobody else's in a folder of trials.
+fn beside(out: &Path, order: &Order) -> io::Result<TempDir> {
+    let prefix = format!(".{}-", order.id());
+    tempfile::Builder::new().prefix(&prefix).tempdir_in(out)
 }
 
 fn is_there(error: &io::Error) -> bool {
@@ -105,53 +132,90 @@ fn copy_files(from: &Path, to: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
+    use super::super::spec::tests::{order_of, recorded};
     use super::*;
 
-    fn order() -> Order {
-        Order {
-            number: 3,
-            arm: "fixed".to_owned(),
-            cell: None,
-        }
-    }
-
+    /// A whole trial's folder, of the recorded run.
     fn made(dir: &Path, title: &str) -> TrialDir {
         fs::create_dir_all(dir).unwrap();
         let made = TrialDir::at(dir.to_owned());
-        let recorded = include_str!("../../tests/recorded/verified/trials.jsonl");
-        let first = recorded.lines().next().unwrap();
-        let mut record: TrialRecord = serde_json::from_str(first).unwrap();
-        (record.id, record.title) = (order().id(), title.to_owned());
+        let (spec, mut record) = recorded();
+        record.title = title.to_owned();
+        spec.sign(&made).unwrap();
         let record = serde_json::to_string(&record).unwrap();
         fs::write(made.record(), record).unwrap();
         fs::write(made.console(), title).unwrap();
         made
     }
 
+    /// A folder for trials, what is asked for, and its place.
+    fn asked(place: &Path) -> (PathBuf, Spec, Order, TrialDir) {
+        let out = place.join("trials");
+        let (spec, record) = recorded();
+        let order = order_of(&record);
+        let dir = TrialDir::among(&out, &order.id());
+        (out, spec, order, dir)
+    }
+
+    fn console_and_neighbours(out: &Path, dir: &TrialDir) -> (String, usize) {
+        let count = fs::read_dir(out).unwrap().count();
+        (fs::read_to_string(dir.console()).unwrap(), count)
+    }
+
     #[test]
     fn the_first_result_counts_and_nothing_is_left_beside_it() {
         let place = tempfile::tempdir().unwrap();
-        let out = place.path().join("trials");
-        let first = made(&place.path().join("a"), "first");
-        let second = made(&place.path().join("b"), "second");
-        assert_eq!(hand_in(&first, &out, &order()).unwrap().title, "first");
-        assert_eq!(hand_in(&second, &out, &order()).unwrap().title, "first");
-        let names: Vec<_> = fs::read_dir(&out).unwrap().flatten().collect();
-        assert_eq!(names.len(), 1, "{names:?}");
-        let console = TrialDir::among(&out, "0003-fixed").console();
-        assert_eq!(fs::read_to_string(console).unwrap(), "first");
+        let (out, spec, order, dir) = asked(place.path());
+        for (name, title) in [("a", "first"), ("b", "second")] {
+            let made = made(&place.path().join(name), title);
+            let record = hand_in(&spec, &made, &out, &order).unwrap();
+            assert_eq!(record.title, "first");
+        }
+        assert_eq!(console_and_neighbours(&out, &dir), ("first".to_owned(), 1));
     }
 
     #[test]
     fn what_a_killed_one_left_without_a_record_is_replaced() {
         let place = tempfile::tempdir().unwrap();
-        let out = place.path().join("trials");
-        let torn = TrialDir::among(&out, "0003-fixed");
+        let (out, spec, order, torn) = asked(place.path());
         fs::create_dir_all(torn.root()).unwrap();
         fs::write(torn.console(), "half").unwrap();
         fs::write(torn.record(), "{\"schema\": 1").unwrap();
         let whole = made(&place.path().join("a"), "whole");
-        assert_eq!(hand_in(&whole, &out, &order()).unwrap().title, "whole");
-        assert_eq!(fs::read_to_string(torn.console()).unwrap(), "whole");
+        let record = hand_in(&spec, &whole, &out, &order).unwrap();
+        assert_eq!(record.title, "whole");
+        assert_eq!(console_and_neighbours(&out, &torn), ("whole".to_owned(), 1));
+    }
+
+    #[test]
+    fn another_runs_result_is_neither_replaced_nor_counted() {
+        let place = tempfile::tempdir().unwrap();
+        let (out, mut spec, order, dir) = asked(place.path());
+        made(dir.root(), "theirs");
+        spec.run = "other".to_owned();
+        let ours = made(&place.path().join("a"), "ours");
+        let error = hand_in(&spec, &ours, &out, &order).unwrap_err();
+        assert!(error.to_string().contains("it is of run this"), "{error}");
+        assert_eq!(console_and_neighbours(&out, &dir), ("theirs".to_owned(), 1));
+    }
+
+    /// As if it had been handed in after this one had looked.
+    #[test]
+    fn a_whole_result_that_is_in_the_way_is_put_back() {
+        let place = tempfile::tempdir().unwrap();
+        let (out, mut spec, order, dir) = asked(place.path());
+        made(dir.root(), "quicker");
+        clear(&spec, &out, &order).unwrap();
+        let kept = ("quicker".to_owned(), 1);
+        assert_eq!(console_and_neighbours(&out, &dir), kept);
+        spec.run = "other".to_owned();
+        clear(&spec, &out, &order).unwrap();
+        assert_eq!(console_and_neighbours(&out, &dir), kept);
+        fs::remove_file(dir.record()).unwrap();
+        clear(&spec, &out, &order).unwrap();
+        assert_eq!(fs::read_dir(&out).unwrap().count(), 0);
+        clear(&spec, &out, &order).unwrap();
     }
 }
