@@ -17,6 +17,7 @@ use crate::initramfs;
 use crate::layout::TrialDir;
 use crate::process::{self, Interrupted, Job};
 use crate::qemu::{Acceleration, Machine, Ports, QEMU};
+use crate::running::FLOOD_BYTES;
 use crate::store;
 use crate::tail::Tail;
 
@@ -191,7 +192,10 @@ fn probe_kvm(kernel: &BootPath, dir: PathBuf) -> Result<Option<Duration>> {
         if agent.phase != Phase::Booting {
             break Some(start.elapsed());
         }
-        if exited || start.elapsed() > PROBE_DEADLINE {
+        let floods = [dir.console(), dir.agent()]
+            .iter()
+            .any(|file| fs::metadata(file).is_ok_and(|meta| meta.len() > FLOOD_BYTES));
+        if exited || floods || start.elapsed() > PROBE_DEADLINE {
             break None;
         }
         if process::interrupted() {

@@ -1,5 +1,6 @@
 //! Boots a kernel once and locks up one of its vCPUs on purpose, to see which detectors notice.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -12,7 +13,7 @@ use crate::gdb;
 use crate::layout::TrialDir;
 use crate::process::{self, Interrupted};
 use crate::qemu::Machine;
-use crate::running::RunningGuest;
+use crate::running::{FLOOD_BYTES, RunningGuest};
 
 /// A detector that has said nothing after so long is silent: an RCU stall takes 21 s by default, the
 /// kernel's hard lockup detector up to 15 s. Of the guest's CPU time: the CPU that spins burns all of it, and
@@ -26,7 +27,8 @@ const PATIENCE_OF_THE_HOST: u32 = 8;
 /// What has to notice a lockup, by the names that reports give them.
 const DETECTORS: [&str; 2] = ["outside", "console"];
 
-/// Boots `machine` in `dir`, which must be new, and locks up its last vCPU. Also gives the kernel's
+/// Boots `machine` in `dir`, which must be new, on `cpus` of the host alone (absent: any), and locks up its last vCPU.
+/// Also gives the kernel's
 /// names: `symbols`, or those found in its memory if there were none.
 ///
 /// # Errors
@@ -38,16 +40,10 @@ pub fn prove(
     machine: &Machine<'_>,
     symbols: &Symbols,
     policy: &Policy,
+    cpus: Option<&BTreeSet<u32>>,
 ) -> Result<(Arming, Symbols)> {
     let boot_deadline = policy.boot_deadline();
-    let guest = RunningGuest::start(
-        dir,
-        machine,
-        symbols,
-        policy.sample_interval(),
-        boot_deadline + PATIENCE * (PATIENCE_OF_THE_HOST + 1),
-        None,
-    )?;
+    let guest = RunningGuest::start(dir, machine, symbols, policy.sample_interval(), cpus)?;
     let mut proof = Proof {
         boot_deadline,
         guest,
@@ -106,6 +102,9 @@ impl Proof {
             if let Phase::Unfit(why) = &self.guest.agent.phase {
                 anyhow::bail!("the guest is unfit: {why}");
             }
+            if self.guest.floods() {
+                anyhow::bail!("the guest wrote more than {} MiB", FLOOD_BYTES >> 20);
+            }
             if self.guest.age() > self.boot_deadline {
                 anyhow::bail!("the agent was not ready in time");
             }
@@ -156,7 +155,8 @@ impl Proof {
             arming.waited_ms = after_ms;
             let exited = self.guest.ended()?.is_some();
             let over = burned(&self.guest).saturating_sub(burned_before) > patience
-                || self.guest.stalls.lived_since(start) > patience * PATIENCE_OF_THE_HOST;
+                || self.guest.stalls.lived_since(start) > patience * PATIENCE_OF_THE_HOST
+                || self.guest.floods();
             if arming.fired.len() == DETECTORS.len() || over || exited {
                 break;
             }

@@ -14,7 +14,7 @@ use kverdict_core::record::TrialRecord;
 use crate::arming;
 use crate::boot_path::BootPath;
 use crate::holder::Holder;
-use crate::host::Lease;
+use crate::host::{Cpus, Lease};
 use crate::layout::{RunDir, TrialDir};
 use crate::process::Interrupted;
 use crate::progress::{Progress, Task};
@@ -143,6 +143,8 @@ impl Guests {
         let kernel = self.kernel(arm)?;
         let task = progress.task(format!("detectors {arm}"), 0);
         task.set(0, "a lockup made on purpose");
+        // Not waited for: other guests of this command may be the ones that have them.
+        let lease = Cpus::of_this_host()?.lease(campaign.guest.cpus())?;
         let (arming, names) = arming::prove(
             arm,
             &kernel.build,
@@ -150,6 +152,7 @@ impl Guests {
             &self.machine(campaign, &id, kernel, self.run.initramfs(IDLE)),
             &kernel.symbols,
             &campaign.policy,
+            lease.as_ref().map(Lease::cpus),
         )?;
         task.finish(arming.to_string());
         if let Some(one) = self.kernels.iter_mut().find(|one| one.arm == arm) {

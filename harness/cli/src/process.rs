@@ -157,7 +157,7 @@ impl Job {
     }
 
     /// All that it starts, and all that they start, ends with it and with kverdict. That it is not installed is
-    /// then told by its exit status only.
+    /// then told by its exit status only, and it has no input: a shell's background commands get none.
     pub fn guarded(mut self) -> Self {
         self.is_guarded = true;
         self
@@ -499,10 +499,16 @@ pub fn bytes_read(id: Pid) -> Option<u64> {
         .ok()
 }
 
-/// User and system time, fields 14 and 15; the second one, a name in brackets, may hold anything.
+/// User and system time, fields 14 and 15, unless the third, its state, says that it has ended; the second one, a name
+/// in brackets, may hold anything.
 fn cpu_time_in(stat: &str) -> Option<Duration> {
     let (_, fields) = stat.rsplit_once(')')?;
-    let times = fields.split_whitespace().skip(11).take(2);
+    let mut fields = fields.split_whitespace();
+    let has_ended = matches!(fields.next()?, "Z" | "X");
+    let times = fields.skip(10).take(2);
+    if has_ended {
+        return None;
+    }
     let ticks: u64 = times
         .map(|text| text.parse::<u64>().ok())
         .sum::<Option<_>>()?;
@@ -582,6 +588,9 @@ mod tests {
         assert_eq!(cpu_time_in(stat), Some(Duration::from_millis(ticks)));
         assert_eq!(cpu_time_in("7 (a) S 1 x x x x x x x x x x y"), None);
         assert_eq!(cpu_time_in(""), None);
+        let ended = stat.replacen(") S", ") Z", 1);
+        assert_ne!(ended, stat);
+        assert_eq!(cpu_time_in(&ended), None);
     }
 
     #[test]

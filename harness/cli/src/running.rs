@@ -18,6 +18,11 @@ use crate::stalls::Stalls;
 use crate::store;
 use crate::tail::Tail;
 
+/// A console or an agent's port beyond this is a flood: the agent says some 400 bytes a second, a kernel less.
+pub const FLOOD_BYTES: u64 = 64 << 20;
+/// Who watches a guest ends it, by deadlines that do not count what the host took. Ten years.
+const NO_DEADLINE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
 /// One QEMU and all that is known of its guest. Dropping it ends the guest.
 pub struct RunningGuest {
     /// QEMU.
@@ -40,9 +45,8 @@ pub struct RunningGuest {
 
 impl RunningGuest {
     /// Starts `machine` in `dir`, which is emptied first: a folder without a record is what a killed
-    /// run left. QEMU is ended after `limit` at the latest; the vCPUs are sampled
-    /// every `sample_interval`, and more often when something looks stuck. Of the host's CPUs it gets `cpus`
-    /// only; absent: any.
+    /// run left. The vCPUs are sampled every `sample_interval`, and more often when something looks stuck. Of the
+    /// host's CPUs it gets `cpus` only; absent: any.
     ///
     /// # Errors
     /// When the folder cannot be written, or QEMU cannot be started.
@@ -51,7 +55,6 @@ impl RunningGuest {
         machine: &Machine<'_>,
         symbols: &Symbols,
         sample_interval: Duration,
-        limit: Duration,
         cpus: Option<&BTreeSet<u32>>,
     ) -> Result<Self> {
         let _ = fs::remove_dir_all(dir.root());
@@ -60,7 +63,7 @@ impl RunningGuest {
         if let Some(holder) = machine.holder {
             holder.lay_out(dir)?;
         }
-        let job = Job::new(qemu::QEMU, limit)
+        let job = Job::new(qemu::QEMU, NO_DEADLINE)
             .args(machine.argv())
             .dir(dir.root())
             .log(dir.qemu_log())
@@ -72,7 +75,7 @@ impl RunningGuest {
         let start = Instant::now();
         let child = job.start()?;
         Ok(Self {
-            stalls: Stalls::of(&child),
+            stalls: Stalls::of(&child, machine.acceleration),
             child,
             console: Tail::new(dir.console()),
             scanner: Scanner::new(),
@@ -98,6 +101,12 @@ impl RunningGuest {
         // Of a child that was waited for, nothing is there any more to look at.
         self.stalls.look(&self.child);
         self.child.try_wait()
+    }
+
+    /// Whether it says more than is worth reading, or keeping.
+    pub fn floods(&self) -> bool {
+        let sizes = [self.console.size_bytes(), self.agent_port.size_bytes()];
+        sizes.iter().any(|size| *size > FLOOD_BYTES)
     }
 
     /// Takes in what the console and the agent have said since. Gives whether that was all.

@@ -4,29 +4,34 @@
 //! That kverdict was not run is no proof: somebody may have stopped it alone. So it also counts what went on
 //! meanwhile, on the whole machine and in the guest.
 
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::process::Child;
+use crate::qemu::Acceleration;
 
-/// Between two looks.
-const INTERVAL: Duration = Duration::from_millis(500);
+/// Between two looks. What ran for that long, and then not at all, passes for having run a little.
+const INTERVAL: Duration = Duration::from_millis(100);
 /// What a busy machine keeps a process waiting now and then is no stall.
 const LEAST: Duration = Duration::from_secs(1);
 /// With fewer context switches a second, of all CPUs together, nothing ran: where a guest's vCPUs are busy there are
 /// hundreds.
 const SWITCHES_PER_SECOND: f64 = 20.0;
-/// A guest that has had this much of its usual CPU time, besides what it had around the gap, did not run in it.
-const CPU_SHARE: f64 = 0.1;
-/// Of a guest that uses less than so many CPUs, its CPU time does not tell whether it ran.
-const IDLE: f64 = 0.1;
+/// What a busy machine does on top in the intervals before and after.
+const SWITCHES_AROUND: f64 = 400.0;
+/// A guest that used fewer CPUs did not run: a CPU that is locked up uses all of one.
+const CPUS: f64 = 0.1;
+/// Of what a guest uses as a rule, this much is left of a peak at the next look: half of it after seven seconds.
+const FADING: f64 = 0.99;
 
 /// Follows one guest, and remembers when it stood still together with this process.
 #[derive(Debug)]
 pub struct Stalls {
+    clock: ClockId,
     last: Look,
-    /// CPUs that the guest used when it was looked at without a gap, the last time.
+    /// CPUs that the guest uses when it runs, at most.
     usual: f64,
     found: Vec<Stall>,
 }
@@ -35,8 +40,8 @@ pub struct Stalls {
 #[derive(Debug, Clone, Copy)]
 struct Look {
     at: Instant,
-    /// The same by a clock that counts suspension, too.
-    with_suspension: Duration,
+    /// The same by the clock that the guest goes by.
+    time: Duration,
     /// Context switches of this machine, see proc_stat(5).
     switches: Option<u64>,
     /// CPU time of the guest.
@@ -48,42 +53,52 @@ struct Look {
 struct Stall {
     from: Instant,
     to: Instant,
-    /// Suspension included.
+    /// By the clock that the guest goes by.
     length: Duration,
 }
 
 impl Stalls {
     /// From now on.
-    pub fn of(guest: &Child) -> Self {
+    pub fn of(guest: &Child, acceleration: Acceleration) -> Self {
+        // While this machine is suspended, the clock of KVM goes on (get_kvmclock_base_ns() in arch/x86/kvm/x86.c), and
+        // that of TCG does not (get_clock() in QEMU's include/qemu/timer.h).
+        let clock = match acceleration {
+            Acceleration::Kvm => ClockId::Boottime,
+            Acceleration::Tcg => ClockId::Monotonic,
+        };
         Self {
-            last: Look::at(guest),
+            clock,
+            last: Look::at(clock, guest),
             // What a boot uses.
             usual: 1.0,
             found: Vec::new(),
         }
     }
 
-    /// To be called all the time; it looks as often as it has to.
+    /// To be called all the time, while the guest was not waited for yet; it looks as often as it has to.
     pub fn look(&mut self, guest: &Child) {
         if self.last.at.elapsed() < INTERVAL {
             return;
         }
-        let now = Look::at(guest);
-        match self.last.gap(&now) {
-            Some(_) => self.found.extend(between(&self.last, &now, self.usual)),
-            None => self.usual = self.last.cpus_until(&now).unwrap_or(self.usual),
+        let now = Look::at(self.clock, guest);
+        match stall(&self.last, &now, self.usual) {
+            Some(stall) => self.found.push(stall),
+            None => {
+                let used = self.last.cpus_until(&now).unwrap_or_default();
+                self.usual = used.max(self.usual * FADING);
+            }
         }
         self.last = now;
     }
 
-    /// Time since `from` in which the guest could do something.
+    /// Time since `from` in which the guest could do something, until the last look: what came after may turn out to
+    /// be a stall.
     pub fn lived_since(&self, from: Instant) -> Duration {
-        let now = Instant::now();
-        (now - from).saturating_sub(self.lost(from, now))
+        let all = self.last.at.saturating_duration_since(from);
+        all.saturating_sub(self.lost(from, self.last.at))
     }
 
-    /// Of the time between these two, how much was lost; suspension, which clocks of guests do not count either, is
-    /// not.
+    /// Of the time between these two, how much was lost; suspension not counted, as [`Instant`] does not either.
     pub fn lost(&self, from: Instant, to: Instant) -> Duration {
         let overlap = |stall: &Stall| {
             stall
@@ -94,8 +109,8 @@ impl Stalls {
         self.found.iter().map(overlap).sum()
     }
 
-    /// How long the guest stood still in all, suspension included, as far as that was over after `from`, and began
-    /// before `to`.
+    /// How long the guest stood still in all, by its clocks, as far as that was over after `from`, and began before
+    /// `to`.
     pub fn between(&self, from: Instant, to: Instant) -> Duration {
         let those = self.found.iter();
         let those = those.filter(|stall| stall.to > from && stall.from < to);
@@ -104,58 +119,75 @@ impl Stalls {
 }
 
 impl Look {
-    fn at(guest: &Child) -> Self {
-        let time = clock_gettime(ClockId::Boottime);
+    fn at(clock: ClockId, guest: &Child) -> Self {
+        let time = clock_gettime(clock);
         let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
         let nanoseconds = u32::try_from(time.tv_nsec).unwrap_or_default();
         Self {
             at: Instant::now(),
-            with_suspension: Duration::new(seconds, nanoseconds),
+            time: Duration::new(seconds, nanoseconds),
             switches: switches(),
             cpu_time: guest.cpu_time(),
         }
     }
 
-    fn seconds_until(&self, later: &Self) -> f64 {
-        let time = later.with_suspension.saturating_sub(self.with_suspension);
-        time.as_secs_f64()
+    fn time_until(&self, later: &Self) -> Duration {
+        later.time.saturating_sub(self.time)
     }
 
-    /// How much later than it should the next look came; none: as soon as on any busy machine.
-    fn gap(&self, later: &Self) -> Option<Duration> {
-        let time = later.with_suspension.saturating_sub(self.with_suspension);
-        let late = time.saturating_sub(INTERVAL);
-        (late >= LEAST).then_some(late)
-    }
-
-    /// CPUs that the guest used until then.
+    /// CPUs that the guest used until then; none: it is gone, and may have been for long.
     fn cpus_until(&self, later: &Self) -> Option<f64> {
         let had = later.cpu_time?.saturating_sub(self.cpu_time?);
-        Some(had.as_secs_f64() / self.seconds_until(later))
+        let time = self.time_until(later).max(INTERVAL);
+        Some(had.as_secs_f64() / time.as_secs_f64())
     }
 }
 
+/// Read once for all guests: with many CPUs the file is long.
 fn switches() -> Option<u64> {
+    static READ: Mutex<Option<(Instant, u64)>> = Mutex::new(None);
+    let mut read = READ.lock().ok()?;
+    if let Some((at, switches)) = *read
+        && at.elapsed() < INTERVAL / 2
+    {
+        return Some(switches);
+    }
     let text = std::fs::read_to_string("/proc/stat").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("ctxt "))?;
-    line.trim().parse().ok()
+    let switches = line.trim().parse().ok()?;
+    *read = Some((Instant::now(), switches));
+    Some(switches)
 }
 
 /// Whether machine or guest stood still between two looks, if the guest uses so many CPUs where it runs.
-fn between(before: &Look, now: &Look, usual: f64) -> Option<Stall> {
-    let length = before.gap(now)?;
-    let seconds = before.seconds_until(now);
-    let switches = before.switches.zip(now.switches);
-    let machine_stood = switches.is_some_and(|(before, now)| {
-        (now.saturating_sub(before) as f64) < SWITCHES_PER_SECOND * seconds
+fn stall(before: &Look, now: &Look, usual: f64) -> Option<Stall> {
+    let time = before.time_until(now);
+    let length = time.saturating_sub(INTERVAL);
+    if length < LEAST {
+        return None;
+    }
+    let seconds = time.as_secs_f64();
+    // Never so much that what goes on all the time passes for nothing.
+    let most =
+        |steady: f64, around: f64, going: f64| (steady * seconds + around).min(going * seconds);
+    let machine_stood = before
+        .switches
+        .zip(now.switches)
+        .is_some_and(|(before, now)| {
+            let most = most(
+                SWITCHES_PER_SECOND,
+                SWITCHES_AROUND,
+                5.0 * SWITCHES_PER_SECOND,
+            );
+            (now.saturating_sub(before) as f64) < most
+        });
+    let guest_stood = before.cpus_until(now).is_some_and(|cpus| {
+        let around = usual * 2.0 * INTERVAL.as_secs_f64();
+        cpus * seconds < most(CPUS, around, 5.0 * CPUS)
     });
-    // It ran until it was stopped, and again before this process did.
-    let around = 2.0 * INTERVAL.as_secs_f64();
-    let most = (around + CPU_SHARE * seconds).min(seconds / 2.0);
-    let cpus = before.cpus_until(now).filter(|_| usual > IDLE);
-    let guest_stood = cpus.is_some_and(|cpus| cpus * seconds < usual * most);
+    // An interval it had in any case: deadlines come, however slow the looks are.
     (machine_stood || guest_stood).then_some(Stall {
-        from: before.at,
+        from: before.at + INTERVAL,
         to: now.at,
         length,
     })
@@ -165,68 +197,80 @@ fn between(before: &Look, now: &Look, usual: f64) -> Option<Stall> {
 mod tests {
     use super::*;
 
-    /// Ten seconds between two looks, in which so much went on; the guest usually uses two CPUs.
-    fn ten_seconds(switches: u64, cpu_ms: u64) -> Option<Stall> {
-        gap(Duration::from_secs(10), switches, cpu_ms, 2.0)
+    /// Ten seconds between two looks, in which so much went on; the guest uses eight CPUs when it runs.
+    fn ten_seconds(switches: u64, cpu_ms: Option<u64>) -> Option<Stall> {
+        gap(Duration::from_secs(10), switches, cpu_ms)
     }
 
-    fn gap(length: Duration, switches: u64, cpu_ms: u64, usual: f64) -> Option<Stall> {
-        let at = Instant::now();
+    fn gap(time: Duration, switches: u64, cpu_ms: Option<u64>) -> Option<Stall> {
         let before = Look {
-            at,
-            with_suspension: Duration::from_secs(99),
+            at: Instant::now(),
+            time: Duration::from_secs(99),
             switches: Some(1_000_000),
             cpu_time: Some(Duration::from_secs(7)),
         };
         let now = Look {
-            at: at + length,
-            with_suspension: before.with_suspension + length,
+            at: before.at + time,
+            time: before.time + time,
             switches: Some(1_000_000 + switches),
-            cpu_time: before
-                .cpu_time
-                .map(|time| time + Duration::from_millis(cpu_ms)),
+            cpu_time: cpu_ms.map(|more| Duration::from_millis(7_000 + more)),
         };
-        between(&before, &now, usual)
+        stall(&before, &now, 8.0)
     }
 
     #[test]
     fn a_machine_or_a_guest_that_did_not_run_stood_still() {
-        let still = Some(Duration::from_millis(9_500));
-        // A paused machine may charge the time to whom it ran last.
-        assert_eq!(ten_seconds(30, 9_900).map(|stall| stall.length), still);
-        // A run that was stopped as a whole, while others went on.
-        assert_eq!(ten_seconds(90_000, 20).map(|stall| stall.length), still);
-        // It ran for the rest of an interval before, and for a while until kverdict was run again.
-        assert_eq!(ten_seconds(90_000, 1_900).map(|stall| stall.length), still);
+        let still = Some(Duration::from_millis(9_900));
+        let length = |stall: Option<Stall>| stall.map(|stall| stall.length);
+        // A paused machine may charge the time to whom it ran last, and was busy until then.
+        assert_eq!(length(ten_seconds(30, Some(9_900))), still);
+        assert_eq!(length(ten_seconds(500, Some(9_900))), still);
+        // A run that was stopped as a whole, while others went on; it was busy, too.
+        assert_eq!(length(ten_seconds(90_000, Some(20))), still);
+        assert_eq!(length(ten_seconds(90_000, Some(1_600))), still);
     }
 
     #[test]
-    fn that_only_kverdict_was_stopped_is_no_stall_and_nor_is_a_short_wait() {
-        assert_eq!(ten_seconds(90_000, 19_000), None);
-        assert_eq!(ten_seconds(90_000, 9_000), None, "quieter than before");
-        assert_eq!(gap(INTERVAL + LEAST / 2, 0, 0, 2.0), None);
+    fn that_only_kverdict_was_stopped_is_no_stall() {
+        assert_eq!(ten_seconds(90_000, Some(80_000)), None);
+        // All CPUs but the one that is locked up are quiet.
+        assert_eq!(ten_seconds(90_000, Some(10_000)), None);
+        let minutes = Duration::from_secs(600);
+        assert_eq!(gap(minutes, 600 * 300, Some(600_000)), None);
+    }
+
+    #[test]
+    fn a_guest_that_ended_meanwhile_did_run() {
+        assert_eq!(ten_seconds(90_000, None), None);
+        assert!(ten_seconds(30, None).is_some(), "unless nothing did");
+    }
+
+    #[test]
+    fn a_short_wait_is_no_stall() {
+        assert_eq!(gap(INTERVAL + LEAST / 2, 0, Some(0)), None);
         let just_late = INTERVAL + LEAST;
-        assert_eq!(gap(just_late, 90_000, 1_600, 2.0), None, "half as fast");
+        assert_eq!(gap(just_late, 300, Some(1_000)), None);
+        assert!(gap(just_late, 0, Some(1_000)).is_some());
     }
 
     #[test]
-    fn of_an_idle_guest_only_the_machine_tells() {
-        let idle = |switches| gap(Duration::from_secs(10), switches, 0, 0.05);
-        assert_eq!(idle(90_000), None);
-        assert!(idle(30).is_some());
+    fn deadlines_come_however_slow_the_looks_are() {
+        let found = ten_seconds(0, Some(0)).unwrap();
+        assert_eq!(found.to - found.from, Duration::from_millis(9_900));
     }
 
     #[test]
     fn only_what_lies_between_two_moments_is_lost_there() {
-        let at = Instant::now();
-        let second = |count| at + Duration::from_secs(count);
         let child = crate::process::Job::new("true", Duration::from_secs(60));
-        let mut stalls = Stalls::of(&child.start().unwrap());
+        let mut stalls = Stalls::of(&child.start().unwrap(), Acceleration::Tcg);
+        let at = stalls.last.at;
+        let second = |count| at + Duration::from_secs(count);
         stalls.found.push(Stall {
             from: second(10),
             to: second(20),
             length: Duration::from_secs(600),
         });
+        stalls.last.at = second(30);
         let lost = |from, to| stalls.lost(second(from), second(to)).as_secs();
         assert_eq!(lost(0, 30), 10);
         assert_eq!(lost(15, 30), 5);
@@ -234,5 +278,7 @@ mod tests {
         assert_eq!(lost(20, 30), 0);
         let all = |from, to| stalls.between(second(from), second(to)).as_secs();
         assert_eq!((all(19, 30), all(21, 30), all(0, 9)), (600, 0, 0));
+        let lived = |from| stalls.lived_since(second(from)).as_secs();
+        assert_eq!((lived(0), lived(15), lived(25), lived(31)), (20, 10, 5, 0));
     }
 }

@@ -16,7 +16,6 @@ const CALL_BYTES: usize = 4 << 20;
 pub struct Tail {
     path: PathBuf,
     file: Option<File>,
-    read_bytes: u64,
 }
 
 impl Tail {
@@ -25,7 +24,6 @@ impl Tail {
         Self {
             path: path.into(),
             file: None,
-            read_bytes: 0,
         }
     }
 
@@ -46,15 +44,15 @@ impl Tail {
             if count == 0 {
                 return Ok(true);
             }
-            self.read_bytes += count as u64;
             sink(&chunk[..count]);
         }
         Ok(false)
     }
 
-    /// Bytes read so far.
-    pub fn read_bytes(&self) -> u64 {
-        self.read_bytes
+    /// Bytes in the file, read or not; 0 where there is none.
+    pub fn size_bytes(&self) -> u64 {
+        let meta = self.file.as_ref().and_then(|file| file.metadata().ok());
+        meta.map_or(0, |meta| meta.len())
     }
 }
 
@@ -82,10 +80,12 @@ mod tests {
         let mut tail = Tail::new(&path);
         let mut count = 0;
         assert!(tail.follow(|_| unreachable!()).unwrap(), "no file yet");
+        assert_eq!(tail.size_bytes(), 0);
         std::fs::write(&path, vec![b'x'; CALL_BYTES + 5]).unwrap();
         assert!(!tail.follow(|bytes| count += bytes.len()).unwrap());
         assert_eq!(count, CALL_BYTES);
         assert!(tail.follow(|bytes| count += bytes.len()).unwrap());
-        assert_eq!((count, tail.read_bytes()), (CALL_BYTES + 5, count as u64));
+        assert_eq!(count, CALL_BYTES + 5);
+        assert_eq!(tail.size_bytes(), count as u64);
     }
 }

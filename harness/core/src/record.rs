@@ -74,8 +74,8 @@ pub struct Timing {
     /// Host milliseconds from QEMU's start to the outside detector's word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outside_ms: Option<u64>,
-    /// Host milliseconds for which this machine stood still while QEMU ran, and the guest with it; absent: it did not,
-    /// but for less than a second at a time.
+    /// Host milliseconds for which this machine, or all of the run, stood still while QEMU ran, and the guest with it;
+    /// absent: it did not, but for less than a second at a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stalled_ms: Option<u64>,
     /// Host milliseconds from QEMU's start to the console's first report that ended the trial.

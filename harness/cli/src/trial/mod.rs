@@ -19,7 +19,7 @@ use crate::process::{self, Interrupted};
 use crate::qemu::Machine;
 use crate::running::RunningGuest;
 use crate::store;
-use outcome::{AGENT_LIMIT_BYTES, CONSOLE_LIMIT_BYTES, End, Reason};
+use outcome::{End, Reason};
 
 /// After a fatal report that is complete, or once the target is proven, more of the same may follow.
 const COMPLETE_GRACE: Duration = Duration::from_secs(1);
@@ -98,22 +98,9 @@ struct Watcher<'a> {
 
 impl<'a> Watcher<'a> {
     fn start(spec: &'a TrialSpec<'a>) -> Result<Self> {
-        // Long enough for every phase's own deadline to come first.
-        let limit = Duration::from_secs(
-            u64::from(spec.policy.boot_deadline_seconds)
-                + u64::from(spec.policy.load_seconds) * u64::from(LOAD_SLOWNESS_LIMIT)
-                + u64::from(spec.policy.shutdown_deadline_seconds)
-                + 600,
-        );
         let interval = spec.policy.sample_interval();
-        let guest = RunningGuest::start(
-            &spec.dir,
-            &spec.machine,
-            spec.symbols,
-            interval,
-            limit,
-            spec.cpus,
-        )?;
+        let guest =
+            RunningGuest::start(&spec.dir, &spec.machine, spec.symbols, interval, spec.cpus)?;
         Ok(Self {
             last_word: guest.start,
             tally: Tally::new(&spec.dir),
@@ -158,13 +145,8 @@ impl<'a> Watcher<'a> {
 
     /// What a guest has said that says no more, as far as it is worth reading.
     fn take_in_the_rest(&mut self) -> Result<()> {
-        while !self.take_in()? && !self.floods() {}
+        while !self.take_in()? && !self.guest.floods() {}
         Ok(())
-    }
-
-    fn floods(&self) -> bool {
-        self.guest.console.read_bytes() > CONSOLE_LIMIT_BYTES
-            || self.guest.agent_port.read_bytes() > AGENT_LIMIT_BYTES
     }
 
     /// Gives whether that was all.
@@ -209,7 +191,7 @@ impl<'a> Watcher<'a> {
         let policy = self.spec.policy;
         let seconds = |count: u32| Duration::from_secs(u64::from(count));
         let since = |at| self.guest.stalls.lived_since(at);
-        if self.floods() {
+        if self.guest.floods() {
             return Some(Reason::Flood);
         }
         if self

@@ -9,12 +9,9 @@ use kverdict_core::console::{ConsoleFindings, Match, Outcome};
 use kverdict_core::outside::finding::{Findings, Kind, State};
 
 use crate::process::{self, Ending};
+use crate::running::FLOOD_BYTES;
 use crate::stalls::Stalls;
 
-/// A console beyond this is a flood: the guest is stopped.
-pub const CONSOLE_LIMIT_BYTES: u64 = 64 << 20;
-/// The agent says some 400 bytes a second; one that says so much is not ours.
-pub const AGENT_LIMIT_BYTES: u64 = 64 << 20;
 /// A detector reports within a few of its periods; beyond so many times the least stall, that is not why.
 const STALL_MEMORY: u32 = 4;
 
@@ -50,9 +47,8 @@ pub fn classify(
 ) -> (Outcome, String) {
     if end == End::Stopped(Reason::Flood) {
         let text = format!(
-            "the console wrote more than {} MiB, or the agent more than {}",
-            CONSOLE_LIMIT_BYTES >> 20,
-            AGENT_LIMIT_BYTES >> 20
+            "the console or the agent wrote more than {} MiB",
+            FLOOD_BYTES >> 20
         );
         return (Outcome::ConsoleFlood, text);
     }
@@ -140,7 +136,7 @@ pub fn blame(stalls: &Stalls, outcome: Outcome, at: Instant) -> Option<String> {
     let stalled = stalls.between(at.checked_sub(least * STALL_MEMORY)?, at);
     (stalled >= least).then(|| {
         format!(
-            "this machine stood still for {:.1} s, which a guest takes for a fault of its own",
+            "this machine, or all of this run, stood still for {:.1} s, which a guest takes for a fault of its own",
             stalled.as_secs_f64()
         )
     })
