@@ -66,20 +66,24 @@ impl Cpus {
         Ok(Self { host, locks })
     }
 
+    /// Whether so many vCPUs could have one each, were nobody else here.
+    pub fn suffice_for(&self, vcpus: u32) -> bool {
+        self.host.cpus().len() >= vcpus as usize
+    }
+
     /// CPUs for a guest of so many vCPUs, one each; `None`: so many are not free.
     ///
     /// # Errors
     /// When the locks cannot be written.
     pub fn lease(&self, vcpus: u32) -> Result<Option<Lease>> {
-        let all = self.host.cpus();
-        if all.len() < vcpus as usize {
+        if !self.suffice_for(vcpus) {
             return Ok(None);
         }
         // One at a time, because free CPUs are found by locking them.
         let gate = self.open("choosing")?;
         gate.lock().context("cannot lock the list of CPUs")?;
         let mut free = Vec::new();
-        for cpu in all {
+        for cpu in self.host.cpus() {
             let file = self.open(&format!("cpu{cpu}"))?;
             if file.try_lock().is_ok() {
                 free.push((cpu, file));
@@ -121,22 +125,44 @@ fn nodes(folder: &Path) -> Vec<BTreeSet<u32>> {
     nodes
 }
 
-/// MiB that new programs can have without swapping (`MemAvailable`, proc_meminfo(5)); `None`: the kernel does
-/// not tell.
+/// MiB that new programs can have without swapping, of this machine (`MemAvailable`, proc_meminfo(5)) and of the
+/// control group that this process is in, such as a container's; `None`: the kernel does not tell.
 pub fn available_memory_mib() -> Option<u64> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
-    Some(kib / 1024)
+    let kib = number_after(&text, "MemAvailable:")?;
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let group = groups.lines().find_map(|line| line.strip_prefix("0::/"));
+    let left = group.and_then(|group| memory_left(Path::new("/sys/fs/cgroup"), group));
+    Some(left.map_or(kib * 1024, |left| left.min(kib * 1024)) >> 20)
+}
+
+/// Bytes that a control group and those around it leave, the file cache that is not in use counted as free; see
+/// Documentation/admin-guide/cgroup-v2.rst. `None`: they have no limit.
+fn memory_left(root: &Path, group: &str) -> Option<u64> {
+    let of = |folder: &Path| {
+        let read = |file: &str| fs::read_to_string(folder.join(file)).ok();
+        let most: u64 = read("memory.max")?.trim().parse().ok()?;
+        let used: u64 = read("memory.current")?.trim().parse().ok()?;
+        let cache = read("memory.stat").and_then(|stat| number_after(&stat, "inactive_file "));
+        Some(most.saturating_sub(used.saturating_sub(cache.unwrap_or_default())))
+    };
+    let folder = root.join(group);
+    let around = folder.ancestors();
+    let inside = around.take_while(|folder| folder.starts_with(root));
+    inside.filter_map(of).min()
+}
+
+/// The number in the line that begins so.
+fn number_after(text: &str, start: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(start))?;
+    line.split_whitespace().next()?.parse().ok()
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn cpus(dir: &Path) -> Cpus {
+    pub(crate) fn cpus(dir: &Path) -> Cpus {
         let nodes = ["0-3", "4-7"].map(|list| cpu_list(list).unwrap());
         Cpus::of(Host::new(nodes), dir.join("locks")).unwrap()
     }
@@ -152,6 +178,34 @@ mod tests {
         drop(one);
         assert_eq!(theirs.lease(4).unwrap().unwrap().cpus().len(), 4);
         assert!(mine.lease(9).unwrap().is_none(), "more than there are");
+    }
+
+    #[test]
+    fn a_control_group_leaves_what_those_around_it_leave() {
+        let dir = tempfile::tempdir().unwrap();
+        let group = |path: &str, files: &[(&str, &str)]| {
+            let folder = dir.path().join("cgroup").join(path);
+            fs::create_dir_all(&folder).unwrap();
+            for (name, text) in files {
+                fs::write(folder.join(name), text).unwrap();
+            }
+        };
+        let left = |path: &str| memory_left(&dir.path().join("cgroup"), path);
+        let limit = |most, used| [("memory.max", most), ("memory.current", used)];
+        group("free", &limit("max\n", "77\n"));
+        assert_eq!((left("free"), left("nowhere")), (None, None));
+        group("job", &limit("1000\n", "900\n"));
+        group("job", &[("memory.stat", "anon 300\ninactive_file 600\n")]);
+        group("job/step", &limit("max\n", "5\n"));
+        assert_eq!((left("job"), left("job/step")), (Some(700), Some(700)));
+        group("job/step", &limit("100\n", "5\n"));
+        assert_eq!((left("job"), left("job/step")), (Some(700), Some(95)));
+        group("job/step", &limit("100\n", "500\n"));
+        assert_eq!(left("job/step"), Some(0), "a limit that was lowered");
+        // What is beside the hierarchy is none of its.
+        fs::write(dir.path().join("memory.max"), "1\n").unwrap();
+        fs::write(dir.path().join("memory.current"), "1\n").unwrap();
+        assert_eq!(left("job"), Some(700));
     }
 
     #[test]

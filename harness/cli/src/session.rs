@@ -19,6 +19,7 @@ use crate::boot_path::{self, BootPath, Entry};
 use crate::build::cache::Cache;
 use crate::build::{BuildRecord, BuildRequest, Builder, BuiltKernel};
 use crate::catalogue::Catalogue;
+use crate::executor::room;
 use crate::guests::{Bootable, Guests, IDLE, LOAD, Surroundings};
 use crate::holder::Holder;
 use crate::initramfs;
@@ -154,11 +155,12 @@ impl<'a> Session<'a> {
             arm: arm.to_owned(),
             cell: None,
         };
+        let lease = room::for_one(&campaign.guest, self.progress)?;
         run.trial_started(&order);
         let around = Surroundings {
             dir: run.dir().trial(&order.id()),
             initramfs: run.dir().initramfs(LOAD),
-            lease: None,
+            lease: lease.as_ref(),
             stop: &AtomicBool::new(false),
             progress: Some(self.progress),
         };

@@ -59,7 +59,8 @@ impl<'scope, 'env> Local<'scope, 'env> {
 impl Executor for Local<'_, '_> {
     fn has_room(&mut self, under_way: usize) -> Result<bool> {
         let guest = &self.place.campaign.guest;
-        self.room.has_room(guest, &vec![guest; under_way])
+        let under_way = vec![guest; under_way];
+        self.room.has_room(guest, &under_way, self.place.progress)
     }
 
     fn start(&mut self, order: &Order) -> Result<()> {

@@ -96,7 +96,8 @@ impl FromStr for Jobs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Where trials run")]
 pub struct ExecutorArgs {
-    /// Trials side by side: `auto` is as many as have a CPU of their own for each vCPU, and memory
+    /// Trials side by side: `auto` is as many as have a CPU of their own for each vCPU, and memory; a number may be more than
+    /// have CPUs
     #[arg(long, short, default_value = "auto", value_name = "N")]
     pub jobs: Jobs,
     /// Who makes trials: `local`, `slurm`, or the path of a program that has one made elsewhere: called with SPEC,

@@ -11,6 +11,7 @@ use kverdict_core::record::TrialRecord;
 use tempfile::TempDir;
 use walkdir::WalkDir;
 
+use super::room;
 use super::spec::Spec;
 use crate::accel;
 use crate::dependencies;
@@ -35,6 +36,8 @@ pub fn make(spec: &Path, number: u32, out: &Path, progress: &Progress) -> Result
     }
     accel::check(spec.acceleration)?;
     let guests = spec.guests(&run, &order.arm, dependencies::qemu_version()?)?;
+    // Whoever leads the run may send several here at once.
+    let lease = room::for_one(&spec.campaign.guest, progress)?;
     // On a disk of this machine: many a shared file system has no sockets, and a console is written in
     // small pieces.
     let scratch = tempfile::Builder::new().prefix("kverdict-").tempdir();
@@ -43,7 +46,7 @@ pub fn make(spec: &Path, number: u32, out: &Path, progress: &Progress) -> Result
     let around = Surroundings {
         dir: dir.clone(),
         initramfs: run.initramfs(LOAD),
-        lease: None,
+        lease: lease.as_ref(),
         stop: &AtomicBool::new(false),
         progress: Some(progress),
     };

@@ -184,7 +184,7 @@ impl<'a> Nightly<'a> {
             let cell = &manifest.cells[index];
             let others = self.out.iter().map(|(_, index)| &manifest.cells[*index]);
             let others: Vec<&Guest> = others.map(|cell| &cell.campaign.guest).collect();
-            if !room.has_room(&cell.campaign.guest, &others)? {
+            if !room.has_room(&cell.campaign.guest, &others, means.progress)? {
                 return Ok(None);
             }
             means.progress.line(format!(
