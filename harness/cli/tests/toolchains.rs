@@ -136,7 +136,7 @@ fn a_container_engine_is_told_what_to_run_and_sees_the_cache() {
     let work = format!("--volume {}/work/", cache.display());
     assert!(make.contains(&ccache) && make.contains(&work), "{make}");
     assert!(
-        make.contains(":ro ") && make.contains("--network=none"),
+        make.contains(":ro ") && make.contains("--network=none --cap-drop=all"),
         "{make}"
     );
     assert!(make.contains("KBUILD_BUILD_USER=kverdict"), "{make}");

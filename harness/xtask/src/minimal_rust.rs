@@ -76,7 +76,7 @@ fn compile(sh: &Shell, promised: Version) -> Result<()> {
     }
     cmd!(
         sh,
-        "cargo +{oldest} check --locked --workspace --target-dir target/minimal-rust"
+        "cargo +{oldest} check --locked --workspace --all-targets --target-dir target/minimal-rust"
     )
     .run()?;
     Ok(())

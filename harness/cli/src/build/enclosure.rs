@@ -117,6 +117,10 @@ impl Enclosure {
             }
             Self::Container { engine, image } => {
                 let mut words = owned(&[engine, "run", "--rm", "--network=none"]);
+                words.extend(owned(&[
+                    "--cap-drop=all",
+                    "--security-opt=no-new-privileges",
+                ]));
                 // Rootless podman maps its root to the caller; docker has to be told who that is.
                 if *engine == "docker" {
                     let (user, group) = (rustix::process::getuid(), rustix::process::getgid());
