@@ -2,12 +2,15 @@
 //! really is the one that compiles, and what is said when none can be had.
 
 mod made_up;
+mod support;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
+use std::time::Duration;
 
 use made_up::Place;
+use support::wait_until;
 
 /// A Makefile that also tells what make was told.
 const TELLING: &str = "\t@echo 6.99.0-made-up > $(O)/include/config/kernel.release\n\t@echo told: CC=$(CC) CROSS_COMPILE=$(CROSS_COMPILE) KCFLAGS=$(KCFLAGS)\n";
@@ -229,4 +232,27 @@ fn a_compatibility_patch_is_put_in_where_it_is_needed_and_nowhere_else() {
     // The user's own tree is as it was.
     let source = fs::read_to_string(place.path("tree/kernel/b.c")).unwrap();
     assert!(source.contains("return 42;"));
+}
+
+/// Whoever presses Ctrl-C while a compiler is looked at hears nothing about the compiler.
+#[test]
+fn an_interrupt_while_a_compiler_is_looked_at_is_no_fault_of_its() {
+    let place = place();
+    place.program("bin/gcc", "#!/bin/sh\nsleep 1000\n");
+    let build = place.start(&["build", "tiny"]);
+    let script = place.path("bin/gcc").display().to_string();
+    let is_looked_at = || {
+        let processes = fs::read_dir("/proc").unwrap().flatten();
+        let mut cmdlines = processes.filter_map(|one| fs::read(one.path().join("cmdline")).ok());
+        cmdlines
+            .any(|line| String::from_utf8_lossy(&line).starts_with(&format!("/bin/sh\0{script}\0")))
+    };
+    let soon = Duration::from_secs(60);
+    wait_until(soon, "the compiler is asked for its version", is_looked_at);
+    let pid = rustix::process::Pid::from_child(&build);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let output = build.wait_with_output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{errors}");
+    assert!(!errors.contains("does not run"), "{errors}");
 }

@@ -1,6 +1,6 @@
 //! Which compiler and linker build a kernel, and what make is told about them.
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result};
 use kverdict_core::catalogue::ToolchainSpec;
 use serde::{Deserialize, Serialize};
 
@@ -33,12 +33,12 @@ impl Compiler {
     /// Looks for the compiler of a toolchain where that runs.
     ///
     /// # Errors
-    /// When it or the linker is missing.
+    /// When it or the linker is missing; or an interrupt.
     pub fn find(spec: &ToolchainSpec, prefix: Option<&str>, enclosure: &Enclosure) -> Result<Self> {
         let named = |tool: &str| format!("{}{tool}", prefix.unwrap_or_default());
         let version_of = |program: &str| {
-            enclosure.version_line(program).ok_or_else(|| {
-                anyhow!(
+            enclosure.version_line(program)?.with_context(|| {
+                format!(
                     "`{program} --version` does not run in the toolchain `{}` ({})",
                     spec.name,
                     spec.location()
@@ -53,7 +53,7 @@ impl Compiler {
             toolchain: spec.name.clone(),
             place: spec.location(),
             prefix: prefix.map(str::to_owned),
-            ccache: enclosure.version_line("ccache").is_some(),
+            ccache: enclosure.version_line("ccache")?.is_some(),
         })
     }
 

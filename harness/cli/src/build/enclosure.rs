@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use anyhow::Result;
+
+use super::failure::is_interrupt;
 use super::tools::is_on_path;
 use crate::process::Job;
 
@@ -164,17 +167,24 @@ impl Enclosure {
     }
 
     /// First line of `PROGRAM --version` as run in here; none when it cannot be run.
-    pub fn version_line(&self, program: &str) -> Option<String> {
+    ///
+    /// # Errors
+    /// An interrupt: nobody knows then whether it can.
+    pub fn version_line(&self, program: &str) -> Result<Option<String>> {
         let limit = match self {
             Self::Container { .. } => IMAGE_LIMIT,
             Self::Host { .. } | Self::None { .. } | Self::Chroot(_) => TRY_LIMIT,
         };
         let job = Job::new(program, limit).args(["--version"]);
         let job = self.around(job.env("LC_ALL", "C"), &Shared::default());
-        let output = job.capture().ok()?;
+        let output = match job.capture() {
+            Ok(output) => output,
+            Err(error) if is_interrupt(&error) => return Err(error),
+            Err(_) => return Ok(None),
+        };
         let said = String::from_utf8_lossy(&output.stdout);
         let line = said.lines().next().map(str::to_owned);
-        line.filter(|_| output.status.success())
+        Ok(line.filter(|_| output.status.success()))
     }
 }
 

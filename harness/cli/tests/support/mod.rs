@@ -281,12 +281,8 @@ pub fn qemu_processes(dir: &Path) -> Vec<String> {
         let comm = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
         let cwd = fs::read_link(entry.path().join("cwd")).unwrap_or_default();
         if comm.starts_with("qemu-system") && cwd.starts_with(dir) {
-            found.push(
-                String::from_utf8_lossy(
-                    &fs::read(entry.path().join("cmdline")).unwrap_or_default(),
-                )
-                .replace('\0', " "),
-            );
+            let cmdline = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            found.push(String::from_utf8_lossy(&cmdline).replace('\0', " "));
         }
     }
     found
