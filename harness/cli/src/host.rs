@@ -66,6 +66,24 @@ impl Cpus {
         Ok(Self { host, locks })
     }
 
+    /// The turn of whoever waits for CPUs, until this is dropped; `None`: somebody else has it.
+    ///
+    /// # Errors
+    /// When the locks cannot be written.
+    pub fn turn(&self) -> Result<Option<File>> {
+        let file = self.open("waiting")?;
+        Ok(file.try_lock().is_ok().then_some(file))
+    }
+
+    /// Whether somebody waits for CPUs: who has some does not begin more guests then, or that one would never get
+    /// them.
+    ///
+    /// # Errors
+    /// When the locks cannot be written.
+    pub fn are_awaited(&self) -> Result<bool> {
+        Ok(self.open("waiting")?.try_lock_shared().is_err())
+    }
+
     /// Whether so many vCPUs could have one each, were nobody else here.
     pub fn suffice_for(&self, vcpus: u32) -> bool {
         self.host.cpus().len() >= vcpus as usize
@@ -178,6 +196,19 @@ pub(crate) mod tests {
         drop(one);
         assert_eq!(theirs.lease(4).unwrap().unwrap().cpus().len(), 4);
         assert!(mine.lease(9).unwrap().is_none(), "more than there are");
+    }
+
+    #[test]
+    fn one_at_a_time_waits_for_cpus() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mine, theirs) = (cpus(dir.path()), cpus(dir.path()));
+        assert!(!mine.are_awaited().unwrap());
+        let turn = theirs.turn().unwrap().unwrap();
+        assert!(mine.are_awaited().unwrap());
+        assert!(mine.turn().unwrap().is_none());
+        drop(turn);
+        assert!(!mine.are_awaited().unwrap());
+        assert!(mine.turn().unwrap().is_some());
     }
 
     #[test]

@@ -125,6 +125,40 @@ fn a_result_that_was_handed_in_and_not_listed_is_taken() {
     assert_eq!(stored, found);
 }
 
+/// Notes on which CPUs it may run, and which of them another guest has that runs now.
+const PINNED: &str = r#"
+allowed=$(sed -n 's/^Cpus_allowed_list:\t//p' /proc/self/status)
+cpus=$(echo "$allowed" | tr , '\n' | while IFS=- read -r from to; do seq "$from" "${to:-$from}"; done)
+echo $cpus >> "$TEST/cpus"
+for cpu in $cpus; do mkdir "$TEST/cpu-$cpu" || echo "$cpu" >> "$TEST/clashes"; done
+begin
+sleep 0.3
+survive 60 60
+for cpu in $cpus; do rmdir "$TEST/cpu-$cpu"; done
+"#;
+
+/// Two campaigns at once, of guests with two vCPUs: on a machine with as many CPUs, they take turns.
+#[test]
+fn no_two_guests_have_the_same_cpu_whoever_runs_them() {
+    let bench = Bench::of(3);
+    let campaign = fs::read_to_string(bench.place.path("campaign.yaml")).unwrap();
+    let small = campaign.replace("{cpus: 4, memory_mib: 64}", "{cpus: 1, memory_mib: 64}");
+    assert_ne!(small, campaign);
+    bench.place.write("campaign.yaml", &small);
+    bench.place.guest(PINNED);
+    let both = [(), ()].map(|()| bench.place.start(&["verify", "campaign.yaml"]));
+    for verify in both {
+        let output = verify.wait_with_output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(125), "{errors}");
+    }
+    let clashes = fs::read_to_string(bench.place.path("clashes")).unwrap_or_default();
+    assert_eq!(clashes, "");
+    let cpus = fs::read_to_string(bench.place.path("cpus")).unwrap();
+    let counts: Vec<usize> = cpus.lines().map(|line| line.split(' ').count()).collect();
+    assert_eq!(counts, [2; 12], "{cpus}");
+}
+
 #[test]
 fn what_another_run_left_in_a_trials_place_is_neither_counted_nor_lost() {
     let bench = Bench::of(1);

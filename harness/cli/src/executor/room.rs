@@ -59,9 +59,12 @@ impl Room {
         if !first && !self.allows(guest, under_way, free_memory_mib()?) {
             return Ok(false);
         }
-        self.keep_cpus(guest)?;
         if first && self.jobs == Jobs::Auto && self.cpus.suffice_for(guest.cpus()) {
             self.wait_for_cpus(guest, progress)?;
+        } else if self.cpus.are_awaited()? {
+            self.release();
+        } else {
+            self.keep_cpus(guest)?;
         }
         Ok(first || self.lease.is_some() || matches!(self.jobs, Jobs::AtMost(_)))
     }
@@ -89,18 +92,28 @@ impl Room {
         Ok(())
     }
 
+    /// After those who have waited longer, and before those who have some already.
     fn wait_for_cpus(&mut self, guest: &Guest, progress: &Progress) -> Result<()> {
-        if self.lease.is_none() {
-            progress.line("waiting for CPUs that other campaigns have");
-        }
-        while self.lease.is_none() {
+        let (mut turn, mut is_told) = (None, false);
+        loop {
+            if turn.is_none() {
+                turn = self.cpus.turn()?;
+            }
+            if turn.is_some() {
+                self.keep_cpus(guest)?;
+            }
+            if self.lease.is_some() {
+                return Ok(());
+            }
             if process::interrupted() {
                 return Err(Interrupted.into());
             }
+            if !is_told {
+                progress.line("waiting for CPUs that other campaigns have");
+                is_told = true;
+            }
             thread::sleep(PATIENCE);
-            self.keep_cpus(guest)?;
         }
-        Ok(())
     }
 
     /// The CPUs for a guest that there is room for, if it has any of its own.
@@ -202,8 +215,14 @@ mod tests {
                 mine.has_room(&one, &[], &Progress::detect()).unwrap();
                 mine.take().unwrap().cpus().len()
             });
-            thread::sleep(PATIENCE * 2);
+            let theirs = cpus(dir.path());
+            while !theirs.are_awaited().unwrap() {
+                thread::sleep(PATIENCE / 10);
+            }
             assert!(!waits.is_finished(), "all CPUs are taken");
+            // Who has some lets others go first.
+            let mut theirs = Room::of(Jobs::Auto, theirs, 1 << 20);
+            assert!(!theirs.has_room(&one, &[&one], &Progress::detect()).unwrap());
             drop(others);
             assert_eq!(waits.join().unwrap(), 4);
         });
