@@ -11,7 +11,7 @@ use xshell::{Shell, cmd};
 
 use super::cache::{Cache, Scratch};
 use super::git::{NEUTRAL, git, quiet_shell, read};
-use crate::process::Job;
+use crate::process::{Job, shell_word};
 
 /// Whether all of a kernel is there takes a second to tell.
 const LOOK_LIMIT: Duration = Duration::from_secs(10 * 60);
@@ -137,8 +137,8 @@ impl Repository {
     /// What to do when something is missing in it.
     fn completion(&self) -> String {
         format!(
-            "`git -C '{}' fetch --refetch --no-filter` fetches what a partial clone lacks",
-            self.git_dir.display()
+            "`git -C {} fetch --refetch --no-filter` fetches what a partial clone lacks",
+            shell_word(self.git_dir.as_os_str())
         )
     }
 }

@@ -217,8 +217,7 @@ impl<'a> Slurm<'a> {
         let run = &self.place.guests.run;
         let mut script =
             format!("#!/bin/sh\n# Trials from number {first} on; the task's index is added.\n");
-        let quoted =
-            |path: &Path| format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
+        let quoted = |path: &Path| process::shell_word(path.as_os_str());
         let _ = writeln!(
             script,
             "exec {} trial --spec {} --index $(({first} + SLURM_ARRAY_TASK_ID)) --out {}",
