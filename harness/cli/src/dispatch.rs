@@ -11,8 +11,8 @@ use kverdict_core::record::TrialRecord;
 
 use crate::executor::command::Elsewhere;
 use crate::executor::local::{Local, Place};
+use crate::executor::results::Results;
 use crate::executor::slurm::Slurm;
-use crate::executor::spec::Spec;
 use crate::executor::{Executor, ExecutorArgs, Kind};
 use crate::guests::Guests;
 use crate::progress::Progress;
@@ -57,21 +57,20 @@ pub fn run(
     run: &mut Run,
     records: &mut Records,
 ) -> Result<()> {
-    let mut dispatch = Dispatch {
-        lost: records.lost().into(),
-        out: Vec::new(),
-        spec: Spec::new(guests, campaign),
-        campaign,
-        progress,
-        schedule,
-        run,
-        records,
-    };
     let place = Place {
         guests,
         campaign,
+        results: Results::of(guests),
         progress,
         stop: AtomicBool::new(false),
+    };
+    let mut dispatch = Dispatch {
+        lost: records.lost().into(),
+        out: Vec::new(),
+        place: &place,
+        schedule,
+        run,
+        records,
     };
     thread::scope(|scope| match &args.executor {
         Kind::Local => dispatch.run_all(&mut Local::new(scope, &place, args.jobs)?),
@@ -88,10 +87,7 @@ struct Dispatch<'a> {
     lost: VecDeque<Order>,
     /// Under way.
     out: Vec<Order>,
-    /// What results have to be of.
-    spec: Spec,
-    campaign: &'a Campaign,
-    progress: &'a Progress,
+    place: &'a Place<'a>,
     schedule: &'a dyn Schedule,
     run: &'a mut Run,
     records: &'a mut Records,
@@ -103,7 +99,7 @@ impl Dispatch<'_> {
             let end = self.begin_what_fits(executor)?;
             if self.out.is_empty() {
                 if let Some(why) = end.flatten() {
-                    self.progress.line(why);
+                    self.place.progress.line(why);
                 }
                 return Ok(());
             }
@@ -150,14 +146,12 @@ impl Dispatch<'_> {
 
     /// The record of a trial that ended when nobody could put it in the list any more.
     fn finished(&self, order: &Order) -> Result<Option<TrialRecord>> {
-        self.spec.result(&self.run.dir().all_trials(), order)
+        self.place.results.find(&self.run.dir().all_trials(), order)
     }
 
     fn take(&mut self, record: TrialRecord) -> Result<()> {
-        // Those of this process are not signed yet.
-        self.spec.sign(&self.run.dir().trial(&record.id))?;
         self.run.record(&record)?;
-        self.run.trial_ended(self.campaign, &record);
+        self.run.trial_ended(self.place.campaign, &record);
         self.out.retain(|order| order.number != record.number);
         self.records.insert(record);
         self.schedule.told(self.run, self.records)

@@ -67,10 +67,9 @@ impl Executor for Elsewhere<'_, '_> {
         self.spec.orders.push(order.clone());
         self.spec.write(&self.place.guests.run)?;
         let (place, program, order) = (self.place, self.program, order.clone());
-        let spec = self.spec.clone();
         self.threads.start(move || {
             let task = place.progress.task(format!("trial {}", order.id()), 0);
-            let record = call(place, program, &spec, &order)?;
+            let record = call(place, program, &order)?;
             task.finish(guests::ending(place.campaign, &record));
             Ok(record)
         })
@@ -82,7 +81,7 @@ impl Executor for Elsewhere<'_, '_> {
 }
 
 /// Calls the program until there is a record.
-fn call(place: &Place<'_>, program: &Path, spec: &Spec, order: &Order) -> Result<TrialRecord> {
+fn call(place: &Place<'_>, program: &Path, order: &Order) -> Result<TrialRecord> {
     let run = &place.guests.run;
     let log = run.elsewhere_log(&order.id());
     let job = Job::new(program, DEADLINE)
@@ -97,7 +96,7 @@ fn call(place: &Place<'_>, program: &Path, spec: &Spec, order: &Order) -> Result
                 true => Err(Interrupted.into()),
                 false => Ok(()),
             })?;
-        if let Some(record) = spec.result(&run.all_trials(), order)? {
+        if let Some(record) = place.results.find(&run.all_trials(), order)? {
             return Ok(record);
         }
     }

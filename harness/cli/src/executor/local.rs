@@ -8,6 +8,7 @@ use kverdict_core::campaign::Campaign;
 use kverdict_core::order::Order;
 use kverdict_core::record::TrialRecord;
 
+use super::results::Results;
 use super::room::Room;
 use super::threads::Threads;
 use super::{Executor, Jobs};
@@ -24,6 +25,8 @@ pub struct Place<'a> {
     pub guests: &'a Guests,
     /// What the guests do.
     pub campaign: &'a Campaign,
+    /// What counts as a result of theirs.
+    pub results: Results,
     /// Where to show it.
     pub progress: &'a Progress,
     /// Ends all trials when it is set.
@@ -67,14 +70,17 @@ impl Executor for Local<'_, '_> {
         let (place, lease, order) = (self.place, self.room.take(), order.clone());
         let shown = self.threads.count() < SHOWN_MAX;
         self.threads.start(move || {
+            let dir = place.guests.run.trial(&order.id());
             let around = Surroundings {
-                dir: place.guests.run.trial(&order.id()),
+                dir: dir.clone(),
                 initramfs: place.guests.run.initramfs(LOAD),
                 lease: lease.as_ref(),
                 stop: &place.stop,
                 progress: shown.then_some(place.progress),
             };
-            place.guests.trial(place.campaign, &order, &around)
+            let record = place.guests.trial(place.campaign, &order, &around)?;
+            place.results.sign(&dir)?;
+            Ok(record)
         })
     }
 

@@ -11,6 +11,7 @@ use kverdict_core::record::TrialRecord;
 pub mod command;
 pub mod local;
 pub mod one;
+pub mod results;
 pub mod room;
 pub mod slurm;
 pub mod spec;

@@ -11,6 +11,7 @@ use kverdict_core::record::TrialRecord;
 use tempfile::TempDir;
 use walkdir::WalkDir;
 
+use super::results::Results;
 use super::room;
 use super::spec::Spec;
 use crate::accel;
@@ -30,7 +31,8 @@ use crate::store;
 pub fn make(spec: &Path, number: u32, out: &Path, progress: &Progress) -> Result<TrialRecord> {
     let (spec, run) = Spec::read(spec)?;
     let order = spec.order(number)?;
-    if let Some(record) = spec.result(out, order)? {
+    let results = spec.results();
+    if let Some(record) = results.find(out, order)? {
         progress.line(format!("trial {} is there already", order.id()));
         return Ok(record);
     }
@@ -51,14 +53,14 @@ pub fn make(spec: &Path, number: u32, out: &Path, progress: &Progress) -> Result
         progress: Some(progress),
     };
     let record = guests.trial(&spec.campaign, order, &around)?;
-    spec.sign(&dir)?;
+    results.sign(&dir)?;
     store::replace(&dir.record(), &serde_json::to_vec_pretty(&record)?)?;
-    hand_in(&spec, &dir, out, order)
+    hand_in(&results, &dir, out, order)
 }
 
 /// Copies a trial's folder under another name beside its place, and renames it. Gives the record that is
 /// there in the end.
-fn hand_in(spec: &Spec, dir: &TrialDir, out: &Path, order: &Order) -> Result<TrialRecord> {
+fn hand_in(results: &Results, dir: &TrialDir, out: &Path, order: &Order) -> Result<TrialRecord> {
     let place = TrialDir::among(out, &order.id());
     let cannot = || format!("cannot write {}", place.root().display());
     fs::create_dir_all(out).with_context(cannot)?;
@@ -73,21 +75,21 @@ fn hand_in(spec: &Spec, dir: &TrialDir, out: &Path, order: &Order) -> Result<Tri
             }
             // Somebody was quicker, or was killed while it wrote there: only a record counts.
             Err(error) if is_there(&error) => {
-                if spec.result(out, order)?.is_some() {
+                if results.find(out, order)?.is_some() {
                     break;
                 }
-                clear(spec, out, order)?;
+                clear(results, out, order)?;
             }
             Err(error) => return Err(error).with_context(cannot),
         }
     }
-    let found = spec.result(out, order)?;
+    let found = results.find(out, order)?;
     found.with_context(|| format!("{} is damaged", place.record().display()))
 }
 
 /// Removes what a killed one left in a trial's place. Another machine may have put a whole one there since that
 /// was looked at: what is removed is only what nobody else can get at any more, and what is whole goes back.
-fn clear(spec: &Spec, out: &Path, order: &Order) -> Result<()> {
+fn clear(results: &Results, out: &Path, order: &Order) -> Result<()> {
     let place = TrialDir::among(out, &order.id());
     let cannot = || format!("cannot clear {}", place.root().display());
     let aside = beside(out, order).with_context(cannot)?;
@@ -96,7 +98,7 @@ fn clear(spec: &Spec, out: &Path, order: &Order) -> Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         renamed => renamed.with_context(cannot)?,
     }
-    if matches!(spec.result(aside.path(), order), Ok(None)) {
+    if matches!(results.find(aside.path(), order), Ok(None)) {
         return Ok(());
     }
     let put_back = fs::rename(taken.root(), place.root());
@@ -137,16 +139,16 @@ fn copy_files(from: &Path, to: &Path) -> Result<()> {
 mod tests {
     use std::path::PathBuf;
 
-    use super::super::spec::tests::{order_of, recorded};
+    use super::super::results::tests::{order_of, recorded};
     use super::*;
 
     /// A whole trial's folder, of the recorded run.
     fn made(dir: &Path, title: &str) -> TrialDir {
         fs::create_dir_all(dir).unwrap();
         let made = TrialDir::at(dir.to_owned());
-        let (spec, mut record) = recorded();
+        let (results, mut record) = recorded("this");
         record.title = title.to_owned();
-        spec.sign(&made).unwrap();
+        results.sign(&made).unwrap();
         let record = serde_json::to_string(&record).unwrap();
         fs::write(made.record(), record).unwrap();
         fs::write(made.console(), title).unwrap();
@@ -154,12 +156,12 @@ mod tests {
     }
 
     /// A folder for trials, what is asked for, and its place.
-    fn asked(place: &Path) -> (PathBuf, Spec, Order, TrialDir) {
+    fn asked(place: &Path) -> (PathBuf, Results, Order, TrialDir) {
         let out = place.join("trials");
-        let (spec, record) = recorded();
+        let (results, record) = recorded("this");
         let order = order_of(&record);
         let dir = TrialDir::among(&out, &order.id());
-        (out, spec, order, dir)
+        (out, results, order, dir)
     }
 
     fn console_and_neighbours(out: &Path, dir: &TrialDir) -> (String, usize) {
@@ -170,10 +172,10 @@ mod tests {
     #[test]
     fn the_first_result_counts_and_nothing_is_left_beside_it() {
         let place = tempfile::tempdir().unwrap();
-        let (out, spec, order, dir) = asked(place.path());
+        let (out, results, order, dir) = asked(place.path());
         for (name, title) in [("a", "first"), ("b", "second")] {
             let made = made(&place.path().join(name), title);
-            let record = hand_in(&spec, &made, &out, &order).unwrap();
+            let record = hand_in(&results, &made, &out, &order).unwrap();
             assert_eq!(record.title, "first");
         }
         assert_eq!(console_and_neighbours(&out, &dir), ("first".to_owned(), 1));
@@ -182,12 +184,12 @@ mod tests {
     #[test]
     fn what_a_killed_one_left_without_a_record_is_replaced() {
         let place = tempfile::tempdir().unwrap();
-        let (out, spec, order, torn) = asked(place.path());
+        let (out, results, order, torn) = asked(place.path());
         fs::create_dir_all(torn.root()).unwrap();
         fs::write(torn.console(), "half").unwrap();
         fs::write(torn.record(), "{\"schema\": 1").unwrap();
         let whole = made(&place.path().join("a"), "whole");
-        let record = hand_in(&spec, &whole, &out, &order).unwrap();
+        let record = hand_in(&results, &whole, &out, &order).unwrap();
         assert_eq!(record.title, "whole");
         assert_eq!(console_and_neighbours(&out, &torn), ("whole".to_owned(), 1));
     }
@@ -195,11 +197,11 @@ mod tests {
     #[test]
     fn another_runs_result_is_neither_replaced_nor_counted() {
         let place = tempfile::tempdir().unwrap();
-        let (out, mut spec, order, dir) = asked(place.path());
+        let (out, _, order, dir) = asked(place.path());
         made(dir.root(), "theirs");
-        spec.run = "other".to_owned();
+        let (results, _) = recorded("other");
         let ours = made(&place.path().join("a"), "ours");
-        let error = hand_in(&spec, &ours, &out, &order).unwrap_err();
+        let error = hand_in(&results, &ours, &out, &order).unwrap_err();
         assert!(error.to_string().contains("it is of run this"), "{error}");
         assert_eq!(console_and_neighbours(&out, &dir), ("theirs".to_owned(), 1));
     }
@@ -208,17 +210,17 @@ mod tests {
     #[test]
     fn a_whole_result_that_is_in_the_way_is_put_back() {
         let place = tempfile::tempdir().unwrap();
-        let (out, mut spec, order, dir) = asked(place.path());
+        let (out, results, order, dir) = asked(place.path());
         made(dir.root(), "quicker");
-        clear(&spec, &out, &order).unwrap();
+        clear(&results, &out, &order).unwrap();
         let kept = ("quicker".to_owned(), 1);
         assert_eq!(console_and_neighbours(&out, &dir), kept);
-        spec.run = "other".to_owned();
-        clear(&spec, &out, &order).unwrap();
+        let (results, _) = recorded("other");
+        clear(&results, &out, &order).unwrap();
         assert_eq!(console_and_neighbours(&out, &dir), kept);
         fs::remove_file(dir.record()).unwrap();
-        clear(&spec, &out, &order).unwrap();
+        clear(&results, &out, &order).unwrap();
         assert_eq!(fs::read_dir(&out).unwrap().count(), 0);
-        clear(&spec, &out, &order).unwrap();
+        clear(&results, &out, &order).unwrap();
     }
 }

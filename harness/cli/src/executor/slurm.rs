@@ -17,6 +17,7 @@ use kverdict_core::record::TrialRecord;
 use super::local::Place;
 use super::spec::Spec;
 use super::{Executor, ExecutorArgs};
+use crate::build::is_interrupt;
 use crate::guests;
 use crate::process::{self, Interrupted, Job, POLL_INTERVAL};
 use crate::progress::Task;
@@ -196,7 +197,7 @@ impl<'a> Slurm<'a> {
     /// tells one that is away from one that refuses. One that took the trials and could not say so makes some
     /// of them twice; the first result counts.
     fn put_off(&mut self, error: Error) -> Result<()> {
-        if error.is::<Interrupted>() {
+        if is_interrupt(&error) {
             return Err(error);
         }
         let answer = if_answered(self.tasks())?;
@@ -321,7 +322,8 @@ impl<'a> Slurm<'a> {
     fn ended(&mut self) -> Result<Option<TrialRecord>> {
         let trials = self.place.guests.run.all_trials();
         for index in 0..self.queued.len() {
-            if let Some(record) = self.spec.result(&trials, &self.queued[index].order)? {
+            let order = &self.queued[index].order;
+            if let Some(record) = self.place.results.find(&trials, order)? {
                 self.queued.remove(index);
                 return Ok(Some(record));
             }
@@ -349,7 +351,7 @@ fn said(command: &Job) -> Result<String> {
 /// The answer, if there is one; only an interrupt is an error.
 fn if_answered(answer: Result<String>) -> Result<Option<String>> {
     match answer {
-        Err(error) if error.is::<Interrupted>() => Err(error),
+        Err(error) if is_interrupt(&error) => Err(error),
         answer => Ok(answer.ok()),
     }
 }

@@ -2,31 +2,24 @@
 //! the same folder, which has to be there under any path.
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use kverdict_core::campaign::Campaign;
 use kverdict_core::order::Order;
-use kverdict_core::record::TrialRecord;
 use serde::{Deserialize, Serialize};
 
+use super::results::Results;
 use crate::boot_path::{self, BootPath};
 use crate::commands::Usage;
 use crate::guests::{Bootable, Guests};
-use crate::layout::{RunDir, TrialDir};
+use crate::layout::RunDir;
 use crate::qemu::Acceleration;
 use crate::session;
 use crate::store;
 
 /// Version of [`Spec`].
 pub const SCHEMA_VERSION: u32 = 1;
-
-/// In a trial's folder: which run it is of. Another run has trials of the same names.
-const OF_RUN: &str = "run";
-
-/// Of what a folder of others says, so many characters are repeated.
-const FOREIGN_WORDS_MAX: usize = 200;
 
 /// A run, as far as its trials have to know it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -57,23 +50,7 @@ pub struct Kernel {
 }
 
 impl Spec {
-    /// Of a run of which no trial is asked for yet.
-    pub fn new(guests: &Guests, campaign: &Campaign) -> Self {
-        let kernels = guests.kernels.iter().map(|kernel| Kernel {
-            arm: kernel.arm.clone(),
-            build: kernel.build.clone(),
-        });
-        Self {
-            schema: SCHEMA_VERSION,
-            run: guests.run.id(),
-            campaign: campaign.clone(),
-            acceleration: guests.acceleration,
-            kernels: kernels.collect(),
-            orders: Vec::new(),
-        }
-    }
-
-    /// The same, and puts what trials need into the run's folder.
+    /// Of a run of which no trial is asked for yet. Puts what trials need into its folder.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -91,7 +68,18 @@ impl Spec {
         copy(&own, &run.program(), store::replace_program)?;
         let logs = run.elsewhere();
         fs::create_dir_all(&logs).with_context(|| format!("cannot create {}", logs.display()))?;
-        Ok(Self::new(guests, campaign))
+        let kernels = guests.kernels.iter().map(|kernel| Kernel {
+            arm: kernel.arm.clone(),
+            build: kernel.build.clone(),
+        });
+        Ok(Self {
+            schema: SCHEMA_VERSION,
+            run: run.id(),
+            campaign: campaign.clone(),
+            acceleration: guests.acceleration,
+            kernels: kernels.collect(),
+            orders: Vec::new(),
+        })
     }
 
     /// Writes it into the run's folder.
@@ -168,62 +156,11 @@ impl Spec {
         })
     }
 
-    /// Has a trial's folder say that it is of this run. To be done before its record is there: without, that
-    /// counts nowhere.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn sign(&self, dir: &TrialDir) -> Result<()> {
-        store::replace(&dir.root().join(OF_RUN), self.run.as_bytes())
-    }
-
-    /// The record of a trial in a folder of trials; none: it is not there, or not whole.
-    ///
-    /// # Errors
-    /// When what is there is whole, and of another run or kernel: it neither counts nor may it be lost.
-    pub fn result(&self, trials: &Path, order: &Order) -> Result<Option<TrialRecord>> {
-        let dir = TrialDir::among(trials, &order.id());
-        let record = fs::read(dir.record()).ok();
-        let record = record.and_then(|bytes| serde_json::from_slice::<TrialRecord>(&bytes).ok());
-        let Some(record) = record else {
-            return Ok(None);
-        };
-        let of_run = dir.root().join(OF_RUN);
-        let run = match fs::read(&of_run) {
-            Ok(run) => String::from_utf8_lossy(&run).into_owned(),
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("cannot read {}", of_run.display()));
-            }
-            Err(_) if dir.record().exists() => String::new(),
-            // Somebody has just taken the whole folder away.
-            Err(_) => return Ok(None),
-        };
-        let Some(why) = self.objection(order, &run, &record)? else {
-            return Ok(Some(record));
-        };
-        let why: String = why.escape_debug().take(FOREIGN_WORDS_MAX).collect();
-        bail!(Usage(format!(
-            "{} is in the way of trial {} of run {}: {why}. Move it away, or have `kverdict trial --spec` write into another folder (--out)",
-            dir.root().display(),
-            order.id(),
-            self.run
-        )))
-    }
-
-    /// Why a record, with the name that its folder has of its run, is not of this order.
-    fn objection(&self, order: &Order, run: &str, record: &TrialRecord) -> Result<Option<String>> {
-        let build = &self.kernel(&order.arm)?.build;
-        Ok(if run.is_empty() {
-            Some("it does not say of which run it is".to_owned())
-        } else if run != self.run {
-            Some(format!("it is of run {run}"))
-        } else if record.number != order.number || record.arm != order.arm {
-            Some(format!("it is trial {}", record.id))
-        } else if record.build != *build {
-            Some(format!("it is of build {}, not {build}", record.build))
-        } else {
-            None
-        })
+    /// What counts as a result of its trials.
+    pub fn results(&self) -> Results {
+        let kernels = self.kernels.iter();
+        let builds = kernels.map(|kernel| (kernel.arm.clone(), kernel.build.clone()));
+        Results::new(self.run.clone(), builds)
     }
 }
 
@@ -233,95 +170,5 @@ fn copy(from: &Path, to: &Path, write: fn(&Path, &[u8]) -> Result<()>) -> Result
     match fs::read(to).is_ok_and(|there| there == content) {
         true => Ok(()),
         false => write(to, &content),
-    }
-}
-
-#[cfg(test)]
-pub mod tests {
-    use super::*;
-    use crate::manifest::Manifest;
-
-    /// Of a recorded run, which is named `this`, with its first trial.
-    pub fn recorded() -> (Spec, TrialRecord) {
-        let run = include_str!("../../tests/recorded/verified/run.json");
-        let trials = include_str!("../../tests/recorded/verified/trials.jsonl");
-        let run: Manifest = serde_json::from_str(run).unwrap();
-        let record: TrialRecord = serde_json::from_str(trials.lines().next().unwrap()).unwrap();
-        let spec = Spec {
-            schema: SCHEMA_VERSION,
-            run: "this".to_owned(),
-            campaign: run.campaign,
-            acceleration: Acceleration::Tcg,
-            kernels: vec![Kernel {
-                arm: record.arm.clone(),
-                build: record.build.clone(),
-            }],
-            orders: Vec::new(),
-        };
-        (spec, record)
-    }
-
-    /// The order of a record.
-    pub fn order_of(record: &TrialRecord) -> Order {
-        Order {
-            number: record.number,
-            arm: record.arm.clone(),
-            cell: None,
-        }
-    }
-
-    fn write(dir: &TrialDir, record: &TrialRecord) {
-        fs::create_dir_all(dir.root()).unwrap();
-        fs::write(dir.record(), serde_json::to_vec(record).unwrap()).unwrap();
-    }
-
-    #[test]
-    fn a_result_counts_for_its_run_its_order_and_its_kernel_only() {
-        let trials = tempfile::tempdir().unwrap();
-        let (spec, record) = recorded();
-        let order = order_of(&record);
-        let dir = TrialDir::among(trials.path(), &order.id());
-        let look = |spec: &Spec| spec.result(trials.path(), &order);
-        assert!(look(&spec).unwrap().is_none());
-
-        write(&dir, &record);
-        let error = look(&spec).unwrap_err().to_string();
-        assert!(error.contains("does not say of which run"), "{error}");
-        spec.sign(&dir).unwrap();
-        assert_eq!(look(&spec).unwrap().unwrap(), record);
-
-        let other = Spec {
-            run: "other".to_owned(),
-            ..spec.clone()
-        };
-        let error = look(&other).unwrap_err();
-        assert!(error.is::<Usage>());
-        let error = error.to_string();
-        for words in ["it is of run this", "Move it away", &order.id()] {
-            assert!(error.contains(words), "{words}: {error}");
-        }
-        let mut rebuilt = spec.clone();
-        rebuilt.kernels[0].build = "another".to_owned();
-        let error = look(&rebuilt).unwrap_err().to_string();
-        assert!(error.contains(", not another"), "{error}");
-        let mut next = record.clone();
-        next.number += 1;
-        write(&dir, &next);
-        let error = look(&spec).unwrap_err().to_string();
-        assert!(error.contains("it is trial "), "{error}");
-    }
-
-    #[test]
-    fn what_another_run_calls_itself_reaches_no_terminal_as_it_is() {
-        let trials = tempfile::tempdir().unwrap();
-        let (mut spec, record) = recorded();
-        let order = order_of(&record);
-        let dir = TrialDir::among(trials.path(), &order.id());
-        write(&dir, &record);
-        spec.run = "\u{1b}[2J".repeat(1000);
-        spec.sign(&dir).unwrap();
-        spec.run = "this".to_owned();
-        let error = spec.result(trials.path(), &order).unwrap_err().to_string();
-        assert!(!error.contains('\u{1b}') && error.len() < 1000, "{error}");
     }
 }
