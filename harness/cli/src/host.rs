@@ -5,6 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use anyhow::{Context, Result};
 use kverdict_core::host::{Host, cpu_list};
@@ -31,6 +32,8 @@ impl Lease {
 #[derive(Debug)]
 pub struct Cpus {
     host: Host,
+    /// So many of them at a time.
+    quota: u32,
     locks: PathBuf,
 }
 
@@ -50,8 +53,12 @@ impl Cpus {
             node.retain(allowed);
         }
         let host = Host::new(nodes);
-        Self::of(host.clone(), Path::new(LOCKS).join("kverdict"))
-            .or_else(|_| Self::of(host, std::env::temp_dir().join("kverdict-locks")))
+        let cpus = Self::of(host.clone(), Path::new(LOCKS).join("kverdict"))
+            .or_else(|_| Self::of(host, std::env::temp_dir().join("kverdict-locks")))?;
+        // It knows what a control group may use (`cpu.max`), such as a container's.
+        let quota =
+            thread::available_parallelism().context("cannot read how many CPUs there are")?;
+        Ok(cpus.at_a_time(quota.get() as u32))
     }
 
     /// A host whose leases are locks in a folder.
@@ -63,7 +70,19 @@ impl Cpus {
             .with_context(|| format!("cannot create {} for locks", locks.display()))?;
         // For other users' kverdicts too; only its owner may change that, and need not.
         let _ = fs::set_permissions(&locks, fs::Permissions::from_mode(0o1777));
-        Ok(Self { host, locks })
+        let quota = host.cpus().len() as u32;
+        Ok(Self { host, quota, locks })
+    }
+
+    /// The same, of which this process gets the time of so many only.
+    pub fn at_a_time(self, quota: u32) -> Self {
+        let quota = self.quota.min(quota);
+        Self { quota, ..self }
+    }
+
+    /// How many of this process's threads can run at a time, whichever CPUs they run on.
+    pub fn quota(&self) -> u32 {
+        self.quota
     }
 
     /// The turn of whoever waits for CPUs, until this is dropped; `None`: somebody else has it.
@@ -86,7 +105,7 @@ impl Cpus {
 
     /// Whether so many vCPUs could have one each, were nobody else here.
     pub fn suffice_for(&self, vcpus: u32) -> bool {
-        self.host.cpus().len() >= vcpus as usize
+        self.quota >= vcpus
     }
 
     /// CPUs for a guest of so many vCPUs, one each; `None`: so many are not free.

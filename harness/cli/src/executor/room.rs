@@ -69,13 +69,14 @@ impl Room {
         Ok(first || self.lease.is_some() || matches!(self.jobs, Jobs::AtMost(_)))
     }
 
-    /// Whether jobs and memory do, of which `free_mib` are left now: what the guests under way have not touched yet
+    /// Whether jobs, CPU time and memory do, of which `free_mib` are left now: what the guests under way have not touched yet
     /// is not gone from it, and what others have taken since is not in the memory that there was.
     fn allows(&self, guest: &Guest, under_way: &[&Guest], free_mib: u64) -> bool {
         let needed = |guest: &Guest| guest.memory_mib() + OVERHEAD_MIB;
         let all: u64 = under_way.iter().map(|one| needed(one)).sum();
+        let vcpus: u32 = under_way.iter().map(|one| one.cpus()).sum();
         let is_allowed = match self.jobs {
-            Jobs::Auto => true,
+            Jobs::Auto => vcpus + guest.cpus() <= self.cpus.quota(),
             Jobs::AtMost(jobs) => under_way.len() < jobs,
         };
         is_allowed && all + needed(guest) <= self.memory_mib && needed(guest) <= free_mib
@@ -174,6 +175,22 @@ mod tests {
         assert!(room.allows(&one, &[&one], plenty));
         assert!(!room.allows(&one, &[&one, &one], plenty));
         assert!(!room.allows(&one, &[&one], 1100), "others have taken it");
+    }
+
+    /// As in a container that may use half of the host's time, on any CPU.
+    #[test]
+    fn guests_have_cpu_time_of_their_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let one = guest();
+        let room = |jobs| Room::of(jobs, cpus(dir.path()).at_a_time(6), 1 << 20);
+        assert!(room(Jobs::Auto).allows(&one, &[], 1 << 20));
+        assert!(!room(Jobs::Auto).allows(&one, &[&one], 1 << 20));
+        assert!(room(Jobs::AtMost(2)).allows(&one, &[&one], 1 << 20));
+        let (progress, mut small) = (Progress::detect(), cpus(dir.path()).at_a_time(3));
+        assert!(small.lease(4).unwrap().is_none(), "it would not have them");
+        small = small.at_a_time(8);
+        assert_eq!(small.quota(), 3, "it never becomes more");
+        assert!(room(Jobs::Auto).has_room(&one, &[], &progress).unwrap());
     }
 
     #[test]
