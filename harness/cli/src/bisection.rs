@@ -1,16 +1,20 @@
 //! A bisection under way: builds and tries the candidates that the search asks for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread;
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use kverdict_core::arming::Arming;
 use kverdict_core::bisect::observation::{Observation, Reading};
 use kverdict_core::bisect::range::Range;
 use kverdict_core::bisect::report::BisectReport;
-use kverdict_core::bisect::search::{self, Next, Search};
+use kverdict_core::bisect::search::{self, Next};
 use kverdict_core::campaign::{Arm, Campaign};
+use kverdict_core::order::Order;
 use kverdict_core::record::TrialRecord;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -19,11 +23,15 @@ use crate::build::BuildFailure;
 use crate::build::checkout::Checkout;
 use crate::build::repository::Repository;
 use crate::candidates::Origin;
+use crate::executor::Jobs;
+use crate::executor::room::Room;
+use crate::executor::threads::{Coming, Threads};
+use crate::guests::LOAD;
 use crate::manifest::BisectManifest;
 use crate::pace::Pace;
 use crate::reports;
 use crate::session::{Means, Session};
-use crate::store::{self, Run};
+use crate::store::{self, Records, Run};
 
 /// So many attempts in a row that say nothing about a kernel: something is wrong with the host.
 const HOST_TROUBLES: usize = 3;
@@ -35,7 +43,7 @@ const SKIP: u8 = 125;
 pub struct Attempt {
     /// Its label.
     pub candidate: String,
-    /// Seconds that it took, with building.
+    /// Seconds since the one before was done, with building: of all together, how long the bisection took.
     pub seconds: f64,
     /// What came of it.
     #[serde(flatten)]
@@ -80,12 +88,41 @@ pub fn observations(manifest: &BisectManifest, attempts: &[Attempt]) -> Vec<Obse
     attempts.iter().filter_map(observation).collect()
 }
 
+/// The attempts that may be judged; see [`kverdict_core::order::settled`].
+pub fn settled(records: &Records<Attempt>) -> Vec<Attempt> {
+    let first_out = out(records).iter().map(|order| order.number).min();
+    let is_settled = |attempt: &&Attempt| match (attempt.trial(), first_out) {
+        (Some(record), Some(first)) => record.number < first,
+        (Some(_), None) | (None, _) => true,
+    };
+    records.trials.iter().filter(is_settled).cloned().collect()
+}
+
+/// Trials that were asked for and are still to come: those of candidates that can be tried.
+fn out(records: &Records<Attempt>) -> Vec<Order> {
+    let mut lost = records.lost();
+    lost.retain(|order| {
+        let is_skipped = |one: &Attempt| one.candidate == order.arm && one.trial().is_none();
+        !records.trials.iter().any(is_skipped)
+    });
+    lost
+}
+
 /// A bisection that this process writes.
 pub struct Bisection<'a> {
     manifest: &'a BisectManifest,
     range: Range,
     run: Run,
-    attempts: Vec<Attempt>,
+    jobs: Jobs,
+    records: Records<Attempt>,
+    /// Attempts of earlier processes, whose host may have been mended since.
+    before: usize,
+    /// Asked for by an earlier process. What gets lost is what takes long, so that they come first.
+    lost: VecDeque<Order>,
+    /// Under way, with their candidates.
+    out: Vec<(Order, usize)>,
+    /// When the last attempt was done.
+    since: Instant,
     /// Kernels that are ready, by candidate.
     sessions: BTreeMap<usize, Session<'a>>,
     checkout: Option<Checkout>,
@@ -96,20 +133,30 @@ impl<'a> Bisection<'a> {
     ///
     /// # Errors
     /// When the candidates are no range.
-    pub fn new(manifest: &'a BisectManifest, run: Run, attempts: Vec<Attempt>) -> Result<Self> {
+    pub fn new(
+        manifest: &'a BisectManifest,
+        run: Run,
+        records: Records<Attempt>,
+        jobs: Jobs,
+    ) -> Result<Self> {
         Ok(Self {
             range: manifest.candidates.range()?,
             manifest,
             run,
-            attempts,
+            jobs,
+            before: records.trials.len(),
+            lost: out(&records).into(),
+            records,
+            out: Vec::new(),
+            since: Instant::now(),
             sessions: BTreeMap::new(),
             checkout: None,
         })
     }
 
-    /// All attempts so far.
-    pub fn attempts(&self) -> &[Attempt] {
-        &self.attempts
+    /// How many attempts there were so far.
+    pub fn attempts(&self) -> usize {
+        self.records.trials.len()
     }
 
     /// Tries candidates until the search ends.
@@ -117,77 +164,188 @@ impl<'a> Bisection<'a> {
     /// # Errors
     /// Trouble of the host, or an interrupt; what a kernel does or does not is an outcome.
     pub fn go_on(&mut self, means: &Means<'a>) -> Result<BisectReport> {
-        let before = self.attempts.len();
-        let pace = Pace::default();
+        let mut room = Room::of_this_host(self.jobs)?;
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let mut threads = Threads::new(scope, &stop);
+            let pace = Pace::default();
+            loop {
+                let report = self.tell(means, &pace)?;
+                if report.ending.is_some() && self.out.is_empty() && self.lost.is_empty() {
+                    return Ok(report);
+                }
+                self.check_host()?;
+                self.begin_what_fits(means, &mut room, &mut threads)?;
+                if !self.out.is_empty() {
+                    room.release();
+                    self.take(threads.wait()?)?;
+                }
+            }
+        })
+    }
+
+    /// Reports on what has come out, as if candidates were tried one after the other.
+    fn tell(&self, means: &Means<'_>, pace: &Pace) -> Result<BisectReport> {
+        let attempts = settled(&self.records);
+        let report = reports::bisect(self.run.dir(), self.manifest, &attempts)?;
+        let write = || reports::write_bisect(self.run.dir(), self.manifest, &attempts, &report);
+        // A killed bisection has a report, too.
+        match report.ending {
+            Some(_) => write()?,
+            None => pace.keep(write).transpose()?.unwrap_or_default(),
+        }
+        if self.attempts() > self.before {
+            means.progress.line(format!("  {}", outlook(&report)));
+        }
+        Ok(report)
+    }
+
+    /// Begins trials while there is room and something is wanted, whatever comes of those under way. A kernel is
+    /// made ready only while there are none: a compiler beside guests would take their CPUs.
+    fn begin_what_fits<'scope>(
+        &mut self,
+        means: &Means<'a>,
+        room: &mut Room,
+        threads: &mut Threads<'scope, '_>,
+    ) -> Result<()>
+    where
+        'a: 'scope,
+    {
+        let guest = &self.manifest.campaign.guest;
         loop {
-            let observations = observations(self.manifest, &self.attempts);
-            let search = search::search(&self.range, &self.manifest.policy, &observations);
-            let report = reports::bisect(self.run.dir(), self.manifest, &self.attempts)?;
-            let write =
-                || reports::write_bisect(self.run.dir(), self.manifest, &self.attempts, &report);
-            // A killed bisection has a report, too.
-            if matches!(search.next, Next::Done(_)) {
-                write()?;
-            } else {
-                pace.keep(write).transpose()?;
+            let under_way = vec![guest; self.out.len()];
+            let first = under_way.is_empty();
+            if !first && !room.has_room(guest, &under_way, means.progress)? {
+                return Ok(());
             }
-            if self.attempts.len() > before {
-                means.progress.line(format!("  {}", outlook(&report)));
+            let Some((candidate, why)) = self.next() else {
+                return Ok(());
+            };
+            let is_ready = self.sessions.contains_key(&candidate);
+            if !first && !is_ready {
+                return Ok(());
             }
-            let (candidate, why) = match search.next {
-                Next::Trial { candidate } => (candidate, "tells most"),
-                Next::Measure { candidate } => (candidate, "for the rate"),
-                Next::Confirm { candidate } => (candidate, "confirms"),
-                Next::Sweep { candidate } => (candidate, "sweeps"),
-                Next::Done(_) => return Ok(report),
-            };
-            self.check_host(&observations, before)?;
-            means
-                .progress
-                .line(self.announcement(&search, candidate, why));
-            let started = Instant::now();
-            let outcome = self.attempt(candidate, means)?;
-            let attempt = Attempt {
-                candidate: self.range.label(candidate).to_owned(),
-                seconds: started.elapsed().as_secs_f64(),
-                outcome,
-            };
-            self.run.record_attempt(&attempt)?;
-            self.attempts.push(attempt);
+            means.progress.line(self.announcement(candidate, &why));
+            if !is_ready && let Some(why) = self.make_ready(candidate, means)? {
+                return self.keep(candidate, Tried::Untestable(why));
+            }
+            if first {
+                room.has_room(guest, &[], means.progress)?;
+            }
+            self.begin(candidate, means, room, threads)?;
         }
     }
 
-    fn announcement(&self, search: &Search, candidate: usize, why: &str) -> String {
+    /// The candidate to try now, and why; `None`: that is not known before what is under way has ended.
+    fn next(&mut self) -> Option<(usize, String)> {
+        while let Some(order) = self.lost.front() {
+            let mut candidates = self.range.candidates().iter();
+            match candidates.position(|one| one.label == order.arm) {
+                Some(candidate) => return Some((candidate, "its trial got lost".to_owned())),
+                None => _ = self.lost.pop_front(),
+            }
+        }
+        let observations = observations(self.manifest, &self.records.trials);
+        let under_way: Vec<usize> = self.out.iter().map(|(_, candidate)| *candidate).collect();
+        let policy = &self.manifest.policy;
+        let search = search::beside(&self.range, policy, &observations, &under_way);
+        let (candidate, why) = match search.next {
+            Next::Trial { candidate } => (candidate, "tells most"),
+            Next::Measure { candidate } => (candidate, "for the rate"),
+            Next::Confirm { candidate } => (candidate, "confirms"),
+            Next::Sweep { candidate } => (candidate, "sweeps"),
+            Next::Done(_) => return None,
+        };
+        let beside = match under_way.len() {
+            0 => format!("{:.1} bits to go", search.posterior.entropy_bits()),
+            others => format!("beside {others}"),
+        };
+        Some((candidate, format!("{why}; {beside}")))
+    }
+
+    fn announcement(&self, candidate: usize, why: &str) -> String {
         let entry = &self.manifest.candidates.entries[candidate];
-        let bits = search.posterior.entropy_bits();
         format!(
-            "{} of {} ({why}; {bits:.1} bits to go): {} {}",
-            candidate,
+            "{candidate} of {} ({why}): {} {}",
             self.manifest.candidates.entries.len() - 1,
             entry.candidate.label,
             entry.about
         )
     }
 
-    fn attempt(&mut self, candidate: usize, means: &Means<'a>) -> Result<Tried> {
+    /// Makes a candidate's kernel ready. Gives why it cannot be tried, if so.
+    fn make_ready(&mut self, candidate: usize, means: &Means<'a>) -> Result<Option<String>> {
         let label = self.range.label(candidate).to_owned();
         let campaign = self.campaign_of(candidate, means)?;
-        if !self.sessions.contains_key(&candidate) {
-            match self.prepare(&label, &campaign, means) {
-                Ok((session, arming)) => {
-                    if let Some(doubt) = arming.as_ref().and_then(Arming::doubt) {
-                        return Ok(Tried::Untestable(doubt));
-                    }
+        match self.prepare(&label, &campaign, means) {
+            Ok((session, arming)) => {
+                let doubt = arming.as_ref().and_then(Arming::doubt);
+                if doubt.is_none() {
                     self.sessions.insert(candidate, session);
                 }
-                Err(error) => return untestable(error),
+                Ok(doubt)
             }
+            Err(error) => untestable(error).map(Some),
         }
-        let number = self.attempts.iter().filter_map(Attempt::trial);
-        let number = number.map(|record| record.number).max().unwrap_or(0) + 1;
-        let session = &self.sessions[&candidate];
-        let record = session.trial(&campaign, &label, number, &mut self.run)?;
-        Ok(Tried::Trial(Box::new(record)))
+    }
+
+    fn begin<'scope>(
+        &mut self,
+        candidate: usize,
+        means: &Means<'a>,
+        room: &mut Room,
+        threads: &mut Threads<'scope, '_>,
+    ) -> Result<()>
+    where
+        'a: 'scope,
+    {
+        let order = match self.lost.pop_front() {
+            Some(order) => order,
+            None => self.new_order(candidate)?,
+        };
+        self.out.push((order.clone(), candidate));
+        self.run.trial_started(&order);
+        let coming = Coming {
+            guests: Arc::clone(self.sessions[&candidate].guests()),
+            campaign: &self.manifest.campaign,
+            order,
+            initramfs: self.run.dir().initramfs(LOAD),
+            lease: room.take(),
+        };
+        threads.make(coming, means.progress)
+    }
+
+    fn new_order(&mut self, candidate: usize) -> Result<Order> {
+        let order = Order {
+            number: self.records.next_number(),
+            arm: self.range.label(candidate).to_owned(),
+            cell: None,
+        };
+        self.run.order(&order)?;
+        self.records.orders.push(order.clone());
+        Ok(order)
+    }
+
+    fn take(&mut self, record: TrialRecord) -> Result<()> {
+        let mut out = self.out.iter();
+        let at = out.position(|(order, _)| order.number == record.number);
+        let (_, candidate) = self
+            .out
+            .remove(at.context("a trial that nobody asked for")?);
+        self.run.trial_ended(&self.manifest.campaign, &record);
+        self.keep(candidate, Tried::Trial(Box::new(record)))
+    }
+
+    fn keep(&mut self, candidate: usize, outcome: Tried) -> Result<()> {
+        let attempt = Attempt {
+            candidate: self.range.label(candidate).to_owned(),
+            seconds: self.since.elapsed().as_secs_f64(),
+            outcome,
+        };
+        self.run.record_attempt(&attempt)?;
+        self.since = Instant::now();
+        self.records.trials.push(attempt);
+        Ok(())
     }
 
     /// Builds a candidate's kernel, and shows that detectors work on it.
@@ -198,7 +356,8 @@ impl<'a> Bisection<'a> {
         means: &Means<'a>,
     ) -> Result<(Session<'a>, Option<Arming>)> {
         let builds: Vec<String> = self
-            .attempts
+            .records
+            .trials
             .iter()
             .filter(|attempt| attempt.candidate == label)
             .filter_map(|attempt| Some(attempt.trial()?.build.clone()))
@@ -248,9 +407,10 @@ impl<'a> Bisection<'a> {
     }
 
     /// Whether the attempts since this process began still say something.
-    fn check_host(&self, observations: &[Observation], before: usize) -> Result<()> {
+    fn check_host(&self) -> Result<()> {
+        let observations = observations(self.manifest, &self.records.trials[self.before..]);
         let mut troubles = Vec::new();
-        for observation in observations[before..].iter().rev().take(HOST_TROUBLES) {
+        for observation in observations.iter().rev().take(HOST_TROUBLES) {
             match &observation.reading {
                 Reading::HostTrouble(why) => troubles.push(why.as_str()),
                 Reading::Counted { .. } | Reading::NoAnswer(_) | Reading::Untestable(_) => {
@@ -283,10 +443,10 @@ fn outlook(report: &BisectReport) -> String {
     format!("most probable: {}", suspects.join(", "))
 }
 
-/// A kernel that does not build is skipped; trouble of the machine is none of its.
-fn untestable(error: anyhow::Error) -> Result<Tried> {
+/// Why a kernel that does not build is skipped; trouble of the machine is none of its.
+fn untestable(error: anyhow::Error) -> Result<String> {
     match error.downcast_ref::<BuildFailure>() {
-        Some(failure) if failure.exit_code() == SKIP => Ok(Tried::Untestable(format!("{error:#}"))),
+        Some(failure) if failure.exit_code() == SKIP => Ok(format!("{error:#}")),
         Some(_) | None => Err(error),
     }
 }

@@ -65,7 +65,7 @@ impl Run {
             drop_torn_line(&list)?;
         }
         let mut records: Records<T> = read_records(&run.dir)?;
-        records.earlier = records.trials.iter().map(T::number).collect();
+        records.earlier = records.made().collect();
         Ok((run, manifest, records))
     }
 
@@ -159,19 +159,30 @@ impl Run {
 /// A line of a run's list of trials.
 pub trait Entry: DeserializeOwned {
     /// Where it belongs in the list, whenever it came; equal ones are in the order in which they came.
-    fn number(&self) -> u32;
+    fn place(&self) -> u32;
+
+    /// The trial that it is about, if it is about one.
+    fn trial(&self) -> Option<&TrialRecord>;
 }
 
 impl<T: AsRef<TrialRecord> + DeserializeOwned> Entry for T {
-    fn number(&self) -> u32 {
+    fn place(&self) -> u32 {
         self.as_ref().number
+    }
+
+    fn trial(&self) -> Option<&TrialRecord> {
+        Some(self.as_ref())
     }
 }
 
 impl Entry for Attempt {
-    /// Candidates are tried one after the other.
-    fn number(&self) -> u32 {
+    /// What could not be tried has no number.
+    fn place(&self) -> u32 {
         0
+    }
+
+    fn trial(&self) -> Option<&TrialRecord> {
+        Attempt::trial(self)
     }
 }
 
@@ -206,14 +217,27 @@ impl Records {
     }
 }
 
-impl<T: AsRef<TrialRecord>> Records<T> {
-    /// Number of the trial to come, from 1.
-    pub fn next_number(&self) -> u32 {
-        let made = self.trials.iter().map(|trial| trial.as_ref().number);
-        let asked = self.orders.iter().map(|order| order.number);
-        made.chain(asked).max().unwrap_or(0) + 1
+impl<T: Entry> Records<T> {
+    fn made(&self) -> impl Iterator<Item = u32> {
+        let trials = self.trials.iter().filter_map(T::trial);
+        trials.map(|trial| trial.number)
     }
 
+    /// Number of the trial to come, from 1.
+    pub fn next_number(&self) -> u32 {
+        let asked = self.orders.iter().map(|order| order.number);
+        self.made().chain(asked).max().unwrap_or(0) + 1
+    }
+
+    /// Trials that were asked for and have no record.
+    pub fn lost(&self) -> Vec<Order> {
+        let made: HashSet<u32> = self.made().collect();
+        let lost = self.orders.iter().filter(|one| !made.contains(&one.number));
+        lost.cloned().collect()
+    }
+}
+
+impl<T: AsRef<TrialRecord>> Records<T> {
     /// Adds a trial where its number belongs.
     pub fn insert(&mut self, trial: T) {
         let number = trial.as_ref().number;
@@ -221,13 +245,6 @@ impl<T: AsRef<TrialRecord>> Records<T> {
             .trials
             .partition_point(|one| one.as_ref().number < number);
         self.trials.insert(place, trial);
-    }
-
-    /// Trials that were asked for and have no record.
-    pub fn lost(&self) -> Vec<Order> {
-        let made: HashSet<u32> = self.trials.iter().map(|one| one.as_ref().number).collect();
-        let lost = self.orders.iter().filter(|one| !made.contains(&one.number));
-        lost.cloned().collect()
     }
 
     /// Whether `build` is the kernel that the arm's records are about.
@@ -293,7 +310,7 @@ fn read_records<T: Entry>(dir: &RunDir) -> Result<Records<T>> {
         orders: read_lines(&dir.orders())?,
         earlier: BTreeSet::new(),
     };
-    records.trials.sort_by_key(T::number);
+    records.trials.sort_by_key(T::place);
     Ok(records)
 }
 

@@ -4,7 +4,7 @@
 mod made_up;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::{Duration, Instant};
 
@@ -267,6 +267,78 @@ fn a_killed_bisection_goes_on_to_the_same_culprit() {
     assert_eq!(report["ending"]["found"]["candidate"], 11, "{report:#}");
     let after = fs::read_to_string(dir.join("trials.jsonl")).unwrap();
     assert!(after.starts_with(&before), "what was recorded was changed");
+}
+
+/// Most trials under way at a time, by what the run noted.
+fn most_at_a_time(dir: &Path) -> i32 {
+    let (mut now, mut most) = (0, 0);
+    for event in lines(&dir.join("events.jsonl")) {
+        match event["event"].as_str() {
+            Some("trial-started") => now += 1,
+            Some("trial-ended") => now -= 1,
+            _ => {}
+        }
+        most = most.max(now);
+    }
+    most
+}
+
+fn lines(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let lines = text.lines();
+    lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// The third trial, of the bad end, is one that survives: what a kill takes is what takes long.
+#[test]
+fn side_by_side_the_same_culprit_is_found_and_what_a_kill_took_is_made_again() {
+    let bench = Bench::new();
+    bench.repository(16, BREAKS);
+    bench.place.write("hang", "0003");
+    let ends = ["--repository", "tree", "--good", "first", "--bad", "main"];
+    let how = ["bisect", "--campaign", "campaign.yaml", "--jobs", "4"];
+    let mut child = bench.start(&[&how[..], &ends].concat());
+    let end = Instant::now() + Duration::from_secs(120);
+    while bench.place.trials() < 3 {
+        assert!(Instant::now() < end, "the others never ended");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let dir = bench.run_dir();
+    assert_eq!(most_at_a_time(&dir), 4);
+    // What came back before the third did is not judged without it.
+    let recorded = lines(&dir.join("trials.jsonl"));
+    let is_early = |one: &&Value| number(one).is_none_or(|number| number < 3);
+    let early = recorded.iter().filter(is_early).count();
+    let (code, report, errors) = bench.run_report(dir.to_str().unwrap());
+    assert_eq!(code, Some(125), "{errors}");
+    assert_eq!(report["path"].as_array().unwrap().len(), early);
+    assert!(early < recorded.len(), "{recorded:#?}");
+
+    fs::remove_file(bench.place.path("hang")).unwrap();
+    let resumed = ["bisect", "--jobs", "4", "--resume", dir.to_str().unwrap()];
+    let (code, report, errors) = bench.run(&resumed);
+    assert_eq!(code, Some(0), "{errors}");
+    assert_eq!(report["ending"]["found"]["candidate"], 11, "{report:#}");
+    assert!(errors.contains("(its trial got lost)"), "{errors}");
+    let mut made: Vec<u64> = lines(&dir.join("trials.jsonl"))
+        .iter()
+        .filter_map(number)
+        .collect();
+    made.sort_unstable();
+    let asked: Vec<u64> = lines(&dir.join("orders.jsonl"))
+        .iter()
+        .map(|order| order["number"].as_u64().unwrap())
+        .collect();
+    assert_eq!(made, asked, "each trial that was asked for, once");
+}
+
+/// Of the trial; none: there was none.
+fn number(attempt: &Value) -> Option<u64> {
+    attempt["trial"]["number"].as_u64()
 }
 
 #[test]

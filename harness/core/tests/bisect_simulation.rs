@@ -8,7 +8,8 @@ use kverdict_core::bisect::range::{Direction, Range};
 use kverdict_core::bisect::report;
 use kverdict_core::bisect::search::{Ending, Policy};
 use simulator::{
-    POLICY, Random, World, bisect, bisect_by, candidate, list, minutes, ours, repeats,
+    POLICY, Random, World, bisect, bisect_beside, bisect_by, candidate, list, many, minutes, ours,
+    rate_of, repeats,
 };
 
 /// Candidates that may have introduced the change.
@@ -35,6 +36,43 @@ fn the_answer_is_right_and_takes_less_than_repeated_trials() {
             "the repeats are comparable: {of_repeats}"
         );
         assert!(minutes < longer, "{per_trial}: {minutes} of {longer} min");
+    }
+}
+
+/// What runs beside each other is planned on guesses; what is believed is not.
+#[test]
+fn side_by_side_it_is_right_as_often_and_sooner() {
+    let beside = |jobs: usize, per_trial: f64| {
+        many(200, CULPRITS, per_trial, |culprit, world| {
+            let range = list(Direction::Broke, CULPRITS).with_control(world.control(10));
+            let (ending, _, minutes) = bisect_beside(jobs, &range, world);
+            (ending == Ending::Found { candidate: culprit }, minutes)
+        })
+    };
+    for (per_trial, share) in [(0.1, 0.4), (0.3, 0.5), (0.9, 0.9)] {
+        let (of_one, alone) = beside(1, per_trial);
+        let (of_eight, minutes) = beside(8, per_trial);
+        println!("{per_trial}: {of_one} in {alone:.1} min, by 8: {of_eight} in {minutes:.1} min");
+        assert!(of_one.min(of_eight) >= 0.97, "{per_trial}: {of_eight}");
+        assert!(minutes < share * alone, "{per_trial}: {minutes} of {alone}");
+    }
+}
+
+#[test]
+fn one_at_a_time_nothing_is_guessed() {
+    let range = list(Direction::Broke, CULPRITS);
+    for culprit in [1, 20, 64] {
+        let has_bug = |candidate: usize| candidate >= culprit;
+        let world = || World {
+            has_bug: &has_bug,
+            broken: &|candidate| candidate == 21,
+            rate: rate_of(0.3),
+            random: Random(culprit as u64),
+        };
+        let (ending, observations) = bisect(&range, &mut world());
+        let (by_one, same, took) = bisect_beside(1, &range, &mut world());
+        assert_eq!((by_one, &same), (ending, &observations));
+        assert!((took - minutes(&observations)).abs() < 1e-6);
     }
 }
 

@@ -19,20 +19,22 @@ use crate::candidates::Candidates;
 use crate::catalogue::Catalogue;
 use crate::commands::{TrialArgs, Usage, print, trial};
 use crate::dependencies;
+use crate::executor::Jobs;
 use crate::history;
 use crate::layout::RunDir;
 use crate::manifest::{BisectManifest, Start};
 use crate::progress::Progress;
 use crate::session::Means;
 use crate::sides::{self, SideSpec};
-use crate::store::Run;
+use crate::store::{Records, Run};
 
 const HELP: &str = "\
 A race that fires in one trial of three makes an ordinary bisection go wrong most of the time. This one knows \
 rates and exposure: a lockup with the target's signature is an answer for nearly certain, a survival only as far \
 as its minutes under load are worth something, given the rate at which kernels with the bug lock up. Each step is \
 the trial that is expected to tell most per minute; a kernel that is built already costs less. At the end, the \
-culprit and the kernel before it are tried side by side. With few lockups to know the rate from, a kernel with the \
+culprit and the kernel before it are tried against each other. Where the host has CPUs for several guests, trials run \
+side by side. With few lockups to know the rate from, a kernel with the \
 bug is tried some more first, because that makes the rest shorter; --control saves it.
 
 That there is one change is taken for granted unless a trial contradicts it. For a series or list the report names \
@@ -113,6 +115,9 @@ pub struct BisectArgs {
     /// without it as the answer says; of a series or list. 0: all of them. The report says what it takes
     #[arg(long, value_name = "N", conflicts_with = "resume")]
     sweep: Option<u32>,
+    /// Trials side by side, of kernels that are ready: `auto` is as many as have a CPU of their own for each vCPU, and memory
+    #[arg(long, short, default_value = "auto", value_name = "N")]
+    jobs: Jobs,
     #[command(flatten)]
     common: TrialArgs,
 }
@@ -134,7 +139,7 @@ pub fn run(args: &BisectArgs) -> Result<ExitCode> {
         dependencies::install_missing(&progress)?;
     }
     let cache = Cache::from_environment()?;
-    let (run, manifest, attempts) = open_run(args, &Catalogue::open(&args.common.catalogue)?)?;
+    let (run, manifest, records) = open_run(args, &Catalogue::open(&args.common.catalogue)?)?;
     let catalogue = sides::catalogue_of(&args.common.catalogue, run.dir())?;
     progress.line(introduction(&run, &manifest));
     let means = Means {
@@ -146,14 +151,14 @@ pub fn run(args: &BisectArgs) -> Result<ExitCode> {
     };
     let dir = run.dir().clone();
     let root = dir.root();
-    let mut bisection = Bisection::new(&manifest, run, attempts)?;
+    let mut bisection = Bisection::new(&manifest, run, records, args.jobs)?;
     let outcome = bisection.go_on(&means);
     history::keep(&dir, &progress);
     let report = outcome.inspect_err(|error| {
         if build::is_interrupt(error) {
             progress.line(format!(
                 "interrupted; {} attempts are kept. Go on with: kverdict bisect --resume {}",
-                bisection.attempts().len(),
+                bisection.attempts(),
                 root.display()
             ));
         }
@@ -172,10 +177,9 @@ pub fn exit_code(report: &BisectReport) -> u8 {
 fn open_run(
     args: &BisectArgs,
     catalogue: &Catalogue,
-) -> Result<(Run, BisectManifest, Vec<Attempt>)> {
+) -> Result<(Run, BisectManifest, Records<Attempt>)> {
     if let Some(dir) = &args.resume {
-        let (run, manifest, records) = Run::resume(RunDir::new(dir)?)?;
-        return Ok((run, manifest, records.trials));
+        return Run::resume(RunDir::new(dir)?);
     }
     let mut campaign = campaigns::load(&args.campaign)?;
     campaign.policy.load_seconds = args.load_seconds.unwrap_or(campaign.policy.load_seconds);
@@ -219,7 +223,7 @@ fn open_run(
         policy,
     };
     let run = Run::create(dir, &manifest)?;
-    Ok((run, manifest, Vec::new()))
+    Ok((run, manifest, Records::default()))
 }
 
 fn candidates(args: &BisectArgs, campaign: &Campaign, catalogue: &Catalogue) -> Result<Candidates> {

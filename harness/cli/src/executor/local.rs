@@ -10,13 +10,10 @@ use kverdict_core::record::TrialRecord;
 
 use super::results::Results;
 use super::room::Room;
-use super::threads::Threads;
+use super::threads::{SHOWN_MAX, Threads};
 use super::{Executor, Jobs};
 use crate::guests::{Guests, LOAD, Surroundings};
 use crate::progress::Progress;
-
-/// Beyond so many trials at a time a terminal has no room to show each.
-pub const SHOWN_MAX: usize = 12;
 
 /// What all trials of a run need.
 #[derive(Debug)]

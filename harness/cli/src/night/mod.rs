@@ -30,10 +30,9 @@ use crate::build::checkout::Checkout;
 use crate::build::is_interrupt;
 use crate::build::repository::Repository;
 use crate::executor::Jobs;
-use crate::executor::local::SHOWN_MAX;
 use crate::executor::room::Room;
-use crate::executor::threads::Threads;
-use crate::guests::{Guests, LOAD, Surroundings};
+use crate::executor::threads::{Coming, Threads};
+use crate::guests::{Guests, LOAD};
 use crate::history;
 use crate::initramfs;
 use crate::manifest::NightManifest;
@@ -215,20 +214,14 @@ impl<'a> Nightly<'a> {
         let order = self.order(cell)?;
         self.out.push((order.clone(), index));
         self.run.trial_started(&order);
-        let (stop, lease) = (threads.stop(), room.take());
-        let dir = self.run.dir().trial(&order.id());
-        let shown = threads.count() < SHOWN_MAX;
-        let progress = shown.then_some(means.progress);
-        threads.start(move || {
-            let around = Surroundings {
-                dir,
-                initramfs,
-                lease: lease.as_ref(),
-                stop,
-                progress,
-            };
-            guests.trial(&cell.campaign, &order, &around)
-        })
+        let coming = Coming {
+            guests,
+            campaign: &cell.campaign,
+            order,
+            initramfs,
+            lease: room.take(),
+        };
+        threads.make(coming, means.progress)
     }
 
     /// The cell to try now, and why. Otherwise, why nothing is wanted any more; `None`: that is not known before

@@ -193,6 +193,27 @@ pub fn search(range: &Range, policy: &Policy, observations: &[Observation]) -> S
     }
 }
 
+/// What to try beside trials of these candidates that are under way: what would be wanted next had all of them
+/// survived. Only a plan; what is believed rests on trials that have ended.
+pub fn beside(
+    range: &Range,
+    policy: &Policy,
+    observations: &[Observation],
+    under_way: &[usize],
+) -> Search {
+    let survived = |candidate: &usize| Observation {
+        candidate: *candidate,
+        reading: Reading::Counted {
+            lockups: 0,
+            exposed_minutes: policy.trial_minutes,
+        },
+        minutes: 0.0,
+    };
+    let mut observations = observations.to_vec();
+    observations.extend(under_way.iter().map(survived));
+    search(range, policy, &observations)
+}
+
 /// What was found, and what comes next were there no limits.
 pub(super) struct Weighing {
     pub next: Next,

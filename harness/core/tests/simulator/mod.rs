@@ -144,6 +144,40 @@ pub fn bisect_by(
     }
 }
 
+/// The same with so many trials side by side, of kernels that are built. What came out is in the order in which it
+/// did, with the minutes that all took.
+pub fn bisect_beside(
+    jobs: usize,
+    range: &Range,
+    world: &mut World<'_>,
+) -> (Ending, Vec<Observation>, f64) {
+    let (mut ended, mut built, mut now) = (Vec::new(), Vec::new(), 0.0);
+    let mut out: Vec<(f64, Observation)> = Vec::new();
+    loop {
+        while out.len() < jobs {
+            let under_way: Vec<usize> = out.iter().map(|(_, one)| one.candidate).collect();
+            let candidate = match search::beside(range, &POLICY, &ended, &under_way).next {
+                Next::Trial { candidate }
+                | Next::Measure { candidate }
+                | Next::Sweep { candidate }
+                | Next::Confirm { candidate } => candidate,
+                Next::Done(ending) if out.is_empty() => return (ending, ended, now),
+                Next::Done(_) => break,
+            };
+            if !out.is_empty() && !built.contains(&candidate) {
+                break;
+            }
+            let one = world.observe(candidate, &mut built);
+            out.push((now + one.minutes, one));
+        }
+        let mut ends = (0..out.len()).collect::<Vec<_>>();
+        ends.sort_by(|one, other| out[*one].0.total_cmp(&out[*other].0));
+        let (end, one) = out.remove(ends[0]);
+        now = end;
+        ended.push(one);
+    }
+}
+
 pub fn minutes(observations: &[Observation]) -> f64 {
     observations.iter().map(|one| one.minutes).sum()
 }
