@@ -3,23 +3,23 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use kverdict_core::agent_channel::{AgentChannel, Phase};
+use kverdict_core::agent_channel::Phase;
 use kverdict_core::campaign::{Accelerator, Boot, Guest, Node};
+use kverdict_core::outside::symbols::Symbols;
 use kverdict_core::protocol::{GuestPlan, Task, Topology};
 use serde::{Deserialize, Serialize};
 
 use crate::boot_path::BootPath;
 use crate::initramfs;
 use crate::layout::TrialDir;
-use crate::process::{self, Interrupted, Job};
-use crate::qemu::{Acceleration, Machine, Ports, QEMU};
-use crate::running::FLOOD_BYTES;
+use crate::process::{self, Interrupted};
+use crate::qemu::{Acceleration, Machine, Ports};
+use crate::running::RunningGuest;
 use crate::store;
-use crate::tail::Tail;
 
 const KVM_DEVICE: &str = "/dev/kvm";
 /// Under working KVM a small guest says hello in about a second.
@@ -121,7 +121,7 @@ fn remembered(kernel: &BootPath, memo: &Path) -> Result<Probe> {
         return Ok(probe);
     }
     let dir = tempfile::tempdir().context("cannot create a temporary folder")?;
-    let answer = probe_kvm(kernel, dir.path().join("probe"))?;
+    let answer = probe_kvm(kernel, dir.path())?;
     let acceleration = if answer.is_some() {
         Acceleration::Kvm
     } else {
@@ -139,9 +139,8 @@ fn remembered(kernel: &BootPath, memo: &Path) -> Result<Probe> {
 }
 
 /// Boots a small guest under KVM; how long its agent took to say hello, if it did.
-fn probe_kvm(kernel: &BootPath, dir: PathBuf) -> Result<Option<Duration>> {
-    fs::create_dir_all(&dir)?;
-    let archive = dir.join("initramfs.cpio");
+fn probe_kvm(kernel: &BootPath, folder: &Path) -> Result<Option<Duration>> {
+    let archive = folder.join("initramfs.cpio");
     let expect = Topology {
         cpus_per_node: vec![2],
         numa_balancing: false,
@@ -178,32 +177,21 @@ fn probe_kvm(kernel: &BootPath, dir: PathBuf) -> Result<Option<Duration>> {
         ports: Ports::Files,
         holder: None,
     };
-    let dir = TrialDir::at(dir);
-    let start = Instant::now();
-    let child = Job::new(QEMU, PROBE_DEADLINE)
-        .args(machine.argv())
-        .dir(dir.root())
-        .log(dir.qemu_log())
-        .start()?;
-    let (mut port, mut agent) = (Tail::new(dir.agent()), AgentChannel::new());
-    let answer = loop {
-        let exited = child.try_wait()?.is_some();
-        port.follow(|bytes| agent.feed(bytes, Instant::now()))?;
-        if agent.phase != Phase::Booting {
-            break Some(start.elapsed());
+    let dir = TrialDir::at(folder.join("probe"));
+    let names = Symbols::default();
+    let mut guest = RunningGuest::start(&dir, &machine, &names, PROBE_DEADLINE, None)?;
+    loop {
+        let ended = guest.ended()?.is_some();
+        guest.hear()?;
+        if guest.agent.phase != Phase::Booting {
+            return Ok(Some(guest.start.elapsed()));
         }
-        let floods = [dir.console(), dir.agent()]
-            .iter()
-            .any(|file| fs::metadata(file).is_ok_and(|meta| meta.len() > FLOOD_BYTES));
-        if exited || floods || start.elapsed() > PROBE_DEADLINE {
-            break None;
+        if ended || guest.floods() || guest.age() > PROBE_DEADLINE {
+            return Ok(None);
         }
         if process::interrupted() {
-            child.kill();
             return Err(Interrupted.into());
         }
         std::thread::sleep(process::POLL_INTERVAL);
-    };
-    child.kill();
-    Ok(answer)
+    }
 }
