@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
+use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
@@ -12,7 +13,7 @@ use kverdict_core::arming::Arming;
 use kverdict_core::bisect::observation::{Observation, Reading};
 use kverdict_core::bisect::range::Range;
 use kverdict_core::bisect::report::BisectReport;
-use kverdict_core::bisect::search::{self, Next};
+use kverdict_core::bisect::search::{self, Next, Search};
 use kverdict_core::campaign::{Arm, Campaign};
 use kverdict_core::order::Order;
 use kverdict_core::record::TrialRecord;
@@ -88,22 +89,32 @@ pub fn observations(manifest: &BisectManifest, attempts: &[Attempt]) -> Vec<Obse
     attempts.iter().filter_map(observation).collect()
 }
 
-/// The attempts that may be judged; see [`kverdict_core::order::settled`].
-pub fn settled(records: &Records<Attempt>) -> Vec<Attempt> {
-    let first_out = out(records).iter().map(|order| order.number).min();
-    let is_settled = |attempt: &&Attempt| match (attempt.trial(), first_out) {
-        (Some(record), Some(first)) => record.number < first,
-        (Some(_), None) | (None, _) => true,
+/// The attempts that may be judged; see [`kverdict_core::order::settled`]. Where trials of a candidate that cannot
+/// be tried any more got lost, only its own later ones are left out.
+pub fn settled(manifest: &BisectManifest, records: &Records<Attempt>) -> Vec<Attempt> {
+    let (lost, awaited) = (records.lost(), out(manifest, records));
+    let first_out = awaited.iter().map(|order| order.number).min();
+    let is_settled = |attempt: &&Attempt| {
+        attempt.trial().is_none_or(|record| {
+            let of_it = lost.iter().filter(|order| order.arm == attempt.candidate);
+            let first_of_it = of_it.map(|order| order.number).min();
+            let before = |first: Option<u32>| first.is_none_or(|first| record.number < first);
+            before(first_out) && before(first_of_it)
+        })
     };
     records.trials.iter().filter(is_settled).cloned().collect()
 }
 
 /// Trials that were asked for and are still to come: those of candidates that can be tried.
-fn out(records: &Records<Attempt>) -> Vec<Order> {
+fn out(manifest: &BisectManifest, records: &Records<Attempt>) -> Vec<Order> {
+    let entries = &manifest.candidates.entries;
     let mut lost = records.lost();
     lost.retain(|order| {
         let is_skipped = |one: &Attempt| one.candidate == order.arm && one.trial().is_none();
-        !records.trials.iter().any(is_skipped)
+        let is_known = entries
+            .iter()
+            .any(|entry| entry.candidate.label == order.arm);
+        is_known && !records.trials.iter().any(is_skipped)
     });
     lost
 }
@@ -145,7 +156,7 @@ impl<'a> Bisection<'a> {
             run,
             jobs,
             before: records.trials.len(),
-            lost: out(&records).into(),
+            lost: out(manifest, &records).into(),
             records,
             out: Vec::new(),
             since: Instant::now(),
@@ -170,9 +181,8 @@ impl<'a> Bisection<'a> {
             let mut threads = Threads::new(scope, &stop);
             let pace = Pace::default();
             loop {
-                let report = self.tell(means, &pace)?;
-                if report.ending.is_some() && self.out.is_empty() && self.lost.is_empty() {
-                    return Ok(report);
+                if self.tell(means, &pace)? {
+                    return self.report();
                 }
                 self.check_host()?;
                 self.begin_what_fits(means, &mut room, &mut threads)?;
@@ -184,20 +194,38 @@ impl<'a> Bisection<'a> {
         })
     }
 
-    /// Reports on what has come out, as if candidates were tried one after the other.
-    fn tell(&self, means: &Means<'_>, pace: &Pace) -> Result<BisectReport> {
-        let attempts = settled(&self.records);
-        let report = reports::bisect(self.run.dir(), self.manifest, &attempts)?;
-        let write = || reports::write_bisect(self.run.dir(), self.manifest, &attempts, &report);
-        // A killed bisection has a report, too.
-        match report.ending {
-            Some(_) => write()?,
-            None => pace.keep(write).transpose()?.unwrap_or_default(),
-        }
+    /// Says what has come out, as if candidates were tried one after the other. Gives whether that is the end.
+    fn tell(&self, means: &Means<'_>, pace: &Pace) -> Result<bool> {
+        let judged = observations(self.manifest, &settled(self.manifest, &self.records));
+        let search = search::search(&self.range, &self.manifest.policy, &judged);
         if self.attempts() > self.before {
-            means.progress.line(format!("  {}", outlook(&report)));
+            means
+                .progress
+                .line(format!("  {}", self.most_probable(&search)));
         }
-        Ok(report)
+        let is_quiet = self.out.is_empty() && self.lost.is_empty();
+        let is_over = matches!(search.next, Next::Done(_)) && is_quiet;
+        if !is_over {
+            // A killed bisection has a report, too.
+            pace.keep(|| self.report()).transpose()?;
+        }
+        Ok(is_over)
+    }
+
+    fn report(&self) -> Result<BisectReport> {
+        reports::write_bisect(self.run.dir(), self.manifest, &self.records)
+    }
+
+    /// Where the search stands, in a line.
+    fn most_probable(&self, search: &Search) -> String {
+        let probable = |candidate: &usize| search.posterior.of_candidate(*candidate);
+        let mut candidates: Vec<usize> = (0..self.range.candidates().len()).collect();
+        candidates.sort_by(|one, other| probable(other).total_cmp(&probable(one)));
+        let first = candidates.iter().take(2).map(|candidate| {
+            let percent = probable(candidate) * 100.0;
+            format!("{} {percent:.1} %", self.range.label(*candidate))
+        });
+        format!("most probable: {}", first.collect::<Vec<_>>().join(", "))
     }
 
     /// Begins trials while there is room and something is wanted, whatever comes of those under way. A kernel is
@@ -227,7 +255,7 @@ impl<'a> Bisection<'a> {
             }
             means.progress.line(self.announcement(candidate, &why));
             if !is_ready && let Some(why) = self.make_ready(candidate, means)? {
-                return self.keep(candidate, Tried::Untestable(why));
+                return self.give_up(candidate, why);
             }
             if first {
                 room.has_room(guest, &[], means.progress)?;
@@ -237,13 +265,9 @@ impl<'a> Bisection<'a> {
     }
 
     /// The candidate to try now, and why; `None`: that is not known before what is under way has ended.
-    fn next(&mut self) -> Option<(usize, String)> {
-        while let Some(order) = self.lost.front() {
-            let mut candidates = self.range.candidates().iter();
-            match candidates.position(|one| one.label == order.arm) {
-                Some(candidate) => return Some((candidate, "its trial got lost".to_owned())),
-                None => _ = self.lost.pop_front(),
-            }
+    fn next(&self) -> Option<(usize, String)> {
+        if let Some(order) = self.lost.front() {
+            return Some((self.candidate(&order.arm)?, "its trial got lost".to_owned()));
         }
         let observations = observations(self.manifest, &self.records.trials);
         let under_way: Vec<usize> = self.out.iter().map(|(_, candidate)| *candidate).collect();
@@ -336,16 +360,39 @@ impl<'a> Bisection<'a> {
         self.keep(candidate, Tried::Trial(Box::new(record)))
     }
 
+    /// Of a candidate that cannot be tried, as it turns out.
+    fn give_up(&mut self, candidate: usize, why: String) -> Result<()> {
+        let label = self.range.label(candidate);
+        self.lost.retain(|order| order.arm != label);
+        self.keep(candidate, Tried::Untestable(why))
+    }
+
     fn keep(&mut self, candidate: usize, outcome: Tried) -> Result<()> {
-        let attempt = Attempt {
+        let mut attempt = Attempt {
             candidate: self.range.label(candidate).to_owned(),
             seconds: self.since.elapsed().as_secs_f64(),
             outcome,
         };
+        // What the host spoils takes none of the time that others needed beside it.
+        if !self.out.is_empty() && self.is_spoilt(&attempt) {
+            attempt.seconds = 0.0;
+        } else {
+            self.since = Instant::now();
+        }
         self.run.record_attempt(&attempt)?;
-        self.since = Instant::now();
         self.records.trials.push(attempt);
         Ok(())
+    }
+
+    fn is_spoilt(&self, attempt: &Attempt) -> bool {
+        let of_one = observations(self.manifest, slice::from_ref(attempt));
+        let spoilt = |one: &Observation| matches!(one.reading, Reading::HostTrouble(_));
+        of_one.iter().any(spoilt)
+    }
+
+    fn candidate(&self, label: &str) -> Option<usize> {
+        let mut candidates = self.range.candidates().iter();
+        candidates.position(|one| one.label == label)
     }
 
     /// Builds a candidate's kernel, and shows that detectors work on it.
@@ -427,20 +474,6 @@ impl<'a> Bisection<'a> {
         }
         Ok(())
     }
-}
-
-/// Where a bisection stands, in a line.
-fn outlook(report: &BisectReport) -> String {
-    if report.ending.is_some() {
-        return report.conclusion.clone();
-    }
-    let suspects = report
-        .suspects
-        .iter()
-        .take(2)
-        .map(|suspect| format!("{} {:.1} %", suspect.candidate, suspect.posterior * 100.0));
-    let suspects: Vec<String> = suspects.collect();
-    format!("most probable: {}", suspects.join(", "))
 }
 
 /// Why a kernel that does not build is skipped; trouble of the machine is none of its.

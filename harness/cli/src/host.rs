@@ -74,7 +74,7 @@ impl Cpus {
         Ok(Self { host, quota, locks })
     }
 
-    /// The same, of which this process gets the time of so many only.
+    /// The same, of which this process gets the time of so many only. Others in its control group are not seen.
     pub fn at_a_time(self, quota: u32) -> Self {
         let quota = self.quota.min(quota);
         Self { quota, ..self }

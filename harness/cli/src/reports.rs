@@ -1,6 +1,6 @@
 //! Writing a run's reports: recomputed from its records whenever asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 
 use anyhow::Result;
@@ -50,7 +50,7 @@ pub fn write(dir: &RunDir, manifest: &Manifest, records: &Records) -> Result<Rep
         &manifest.amplifiers,
         &records.trials.iter().collect::<Vec<_>>(),
     );
-    environment.extend(not_judged(records));
+    environment.extend(not_judged(early(records)));
     let report = report::report(
         &dir.id(),
         campaign,
@@ -157,28 +157,35 @@ pub fn write_tune(
     Ok(report)
 }
 
-/// Makes a bisection's report.
+/// Makes a bisection's report of its settled attempts and writes `report.txt`, `report.json` and `report.html`.
 ///
 /// # Errors
-/// When the candidates are no range.
-pub fn bisect(
+/// When the candidates are no range, or the run's folder cannot be written.
+pub fn write_bisect(
     dir: &RunDir,
     manifest: &BisectManifest,
-    attempts: &[Attempt],
+    attempts: &Records<Attempt>,
 ) -> Result<BisectReport> {
-    let records: Vec<&TrialRecord> = attempts.iter().filter_map(Attempt::trial).collect();
-    let observations = bisection::observations(manifest, attempts);
+    let settled = bisection::settled(manifest, attempts);
+    let records: Vec<&TrialRecord> = settled.iter().filter_map(Attempt::trial).collect();
+    let observations = bisection::observations(manifest, &settled);
+    let campaign = &manifest.campaign;
+    let mut environment = environment(
+        dir,
+        &manifest.start,
+        campaign,
+        &manifest.amplifiers,
+        &records,
+    );
+    let judged: HashSet<&str> = records.iter().map(|record| record.id.as_str()).collect();
+    let made = attempts.trials.iter().filter_map(Attempt::trial);
+    let early = made.filter(|record| !judged.contains(record.id.as_str()));
+    environment.extend(not_judged(early));
     let mut report = bisect_report::report(
         &dir.id(),
         &manifest.candidates.range()?,
         &manifest.policy,
-        environment(
-            dir,
-            &manifest.start,
-            &manifest.campaign,
-            &manifest.amplifiers,
-            &records,
-        ),
+        environment,
         &observations,
     );
     // A commit's id says nothing by itself.
@@ -194,33 +201,20 @@ pub fn bisect(
                 .push((format!("suspect {}", suspect.candidate), about));
         }
     }
-    Ok(report)
-}
-
-/// Writes a bisection's `report.txt`, `report.json` and `report.html`.
-///
-/// # Errors
-/// When the run's folder cannot be written.
-pub fn write_bisect(
-    dir: &RunDir,
-    manifest: &BisectManifest,
-    attempts: &[Attempt],
-    report: &BisectReport,
-) -> Result<()> {
-    let records: Vec<&TrialRecord> = attempts.iter().filter_map(Attempt::trial).collect();
-    store::replace(&dir.report_json(), &serde_json::to_vec_pretty(report)?)?;
+    store::replace(&dir.report_json(), &serde_json::to_vec_pretty(&report)?)?;
     store::replace(&dir.report_text(), report.to_string().as_bytes())?;
     let subject = Subject {
         dir,
         start: &manifest.start,
-        campaign: &manifest.campaign,
+        campaign,
         environment: &report.environment,
         armings: &[],
         records: &records,
     };
     pages::write(&subject, |material| {
-        kverdict_page::run::bisect(report, material)
-    })
+        kverdict_page::run::bisect(&report, material)
+    })?;
+    Ok(report)
 }
 
 /// Judges a comparison's records and writes `report.txt`, `report.json` and `report.html`.
@@ -241,7 +235,7 @@ pub fn write_compare(
         &manifest.run.amplifiers,
         &records.trials.iter().collect::<Vec<_>>(),
     );
-    environment.extend(not_judged(records));
+    environment.extend(not_judged(early(records)));
     let report = compare_report::report(
         &dir.id(),
         &compared::comparison(manifest, &sides, records),
@@ -356,11 +350,15 @@ fn night_environment(
 
 /// Names the trials that are back before others that were asked for earlier: those take longer, so that a
 /// judgement of all that is there would see more lockups than there are.
-fn not_judged(records: &Records) -> Option<(String, String)> {
-    let early = &records.trials[records.settled().len()..];
-    let ids: Vec<&str> = early.iter().map(|record| record.id.as_str()).collect();
+fn not_judged<'a>(early: impl IntoIterator<Item = &'a TrialRecord>) -> Option<(String, String)> {
+    let ids: Vec<&str> = early.into_iter().map(|record| record.id.as_str()).collect();
     let text = format!("{}: trials before them are not back", ids.join(", "));
     (!ids.is_empty()).then(|| ("not judged".to_owned(), text))
+}
+
+/// Those of a run that are not settled.
+fn early(records: &Records) -> &[TrialRecord] {
+    &records.trials[records.settled().len()..]
 }
 
 /// What a run was made with, as label and value.

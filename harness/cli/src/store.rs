@@ -191,7 +191,7 @@ impl Entry for Attempt {
 pub struct Records<T = TrialRecord> {
     /// Lockups made on purpose.
     pub armings: Vec<Arming>,
-    /// Finished trials, in the order of their numbers.
+    /// Finished trials, in the order of their numbers; attempts of a bisection in the order in which they came.
     pub trials: Vec<T>,
     /// Trials that were asked for, in runs that may have several at once.
     pub orders: Vec<Order>,

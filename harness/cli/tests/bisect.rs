@@ -291,10 +291,9 @@ fn lines(path: &Path) -> Vec<Value> {
         .collect()
 }
 
-/// The third trial, of the bad end, is one that survives: what a kill takes is what takes long.
-#[test]
-fn side_by_side_the_same_culprit_is_found_and_what_a_kill_took_is_made_again() {
-    let bench = Bench::new();
+/// Four trials at a time, killed while the third is out. That one, of the bad end, is one that survives: what a kill
+/// takes is what takes long.
+fn killed_side_by_side(bench: &Bench) -> PathBuf {
     bench.repository(16, BREAKS);
     bench.place.write("hang", "0003");
     let ends = ["--repository", "tree", "--good", "first", "--bad", "main"];
@@ -307,7 +306,14 @@ fn side_by_side_the_same_culprit_is_found_and_what_a_kill_took_is_made_again() {
     }
     child.kill().unwrap();
     child.wait().unwrap();
-    let dir = bench.run_dir();
+    fs::remove_file(bench.place.path("hang")).unwrap();
+    bench.run_dir()
+}
+
+#[test]
+fn side_by_side_the_same_culprit_is_found_and_what_a_kill_took_is_made_again() {
+    let bench = Bench::new();
+    let dir = killed_side_by_side(&bench);
     assert_eq!(most_at_a_time(&dir), 4);
     // What came back before the third did is not judged without it.
     let recorded = lines(&dir.join("trials.jsonl"));
@@ -317,8 +323,9 @@ fn side_by_side_the_same_culprit_is_found_and_what_a_kill_took_is_made_again() {
     assert_eq!(code, Some(125), "{errors}");
     assert_eq!(report["path"].as_array().unwrap().len(), early);
     assert!(early < recorded.len(), "{recorded:#?}");
+    let text = fs::read_to_string(dir.join("report.txt")).unwrap();
+    assert!(text.contains("not judged"), "{text}");
 
-    fs::remove_file(bench.place.path("hang")).unwrap();
     let resumed = ["bisect", "--jobs", "4", "--resume", dir.to_str().unwrap()];
     let (code, report, errors) = bench.run(&resumed);
     assert_eq!(code, Some(0), "{errors}");
@@ -334,6 +341,27 @@ fn side_by_side_the_same_culprit_is_found_and_what_a_kill_took_is_made_again() {
         .map(|order| order["number"].as_u64().unwrap())
         .collect();
     assert_eq!(made, asked, "each trial that was asked for, once");
+}
+
+/// Its detectors are not proven now, and what came of its trials before others got lost must not count.
+#[test]
+fn a_candidate_that_cannot_be_tried_any_more_is_given_up_with_what_got_lost_of_it() {
+    let bench = Bench::new();
+    let dir = killed_side_by_side(&bench);
+    let manifest = dir.join("bisect.json");
+    let text = fs::read_to_string(&manifest).unwrap();
+    let proving = text.replace("\"prove_detectors\": false", "\"prove_detectors\": true");
+    assert_ne!(text, proving);
+    fs::write(&manifest, proving).unwrap();
+    let (code, report, errors) = bench.run(&["bisect", "--resume", dir.to_str().unwrap()]);
+    assert_eq!(code, Some(125), "{errors}");
+    assert_eq!(report["ending"]["end-untestable"]["candidate"], 16);
+    let recorded = lines(&dir.join("trials.jsonl"));
+    let given_up = recorded.iter().filter(|one| number(one).is_none()).count();
+    assert_eq!(given_up, 1, "{recorded:#?}");
+    let counted = |step: &&Value| step["reading"]["counted"].is_object();
+    let judged = report["path"].as_array().unwrap().iter().filter(counted);
+    assert_eq!(judged.count(), 2, "{report:#}");
 }
 
 /// Of the trial; none: there was none.

@@ -9,7 +9,6 @@ use clap::{Args, ValueEnum};
 use kverdict_core::export::kcidb::Origin;
 use serde::Serialize;
 
-use crate::bisection;
 use crate::commands::{Usage, bisect, trial};
 use crate::exports::{Export, Form};
 use crate::layout::RunDir;
@@ -68,9 +67,7 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode> {
         (args.text(&report, export)?, report.conclusion.exit_code())
     } else if BisectManifest::file(&dir).exists() {
         let (manifest, records) = store::read::<BisectManifest, _>(&dir)?;
-        let attempts = bisection::settled(&records);
-        let report = reports::bisect(&dir, &manifest, &attempts)?;
-        reports::write_bisect(&dir, &manifest, &attempts, &report)?;
+        let report = reports::write_bisect(&dir, &manifest, &records)?;
         let export = || Err(no_cases("a bisection"));
         (args.text(&report, export)?, bisect::exit_code(&report))
     } else if TrialManifest::file(&dir).exists() {

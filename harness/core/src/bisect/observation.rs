@@ -16,7 +16,7 @@ pub struct Observation {
     pub candidate: usize,
     /// What came out.
     pub reading: Reading,
-    /// Minutes that it took, with building and booting.
+    /// Minutes since the one before, with building and booting: of all together, what the bisection took.
     pub minutes: f64,
 }
 

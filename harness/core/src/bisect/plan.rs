@@ -3,8 +3,8 @@
 //! What a trial tells is the mutual information between its outcome and the culprit (Lindley, 1956, "On a
 //! measure of the information provided by an experiment"). A single trial tells little when lockups are
 //! rare, and less than a build costs; so each candidate is weighed with several trials in a row, that stop at
-//! the first lockup, and with the best number of them. Only the first of these is made before all is
-//! weighed again.
+//! the first lockup, and with the best number of them. All is weighed again
+//! before each of these.
 
 use std::collections::HashMap;
 

@@ -97,7 +97,7 @@ pub struct Step {
     pub candidate: String,
     /// What came out.
     pub reading: Reading,
-    /// Minutes that it took.
+    /// Minutes since the step before, with building and booting.
     pub minutes: f64,
     /// The most probable culprit after it.
     pub best: String,

@@ -1,5 +1,5 @@
-//! Which candidate is tried next: a function of what came out so far alone, so that a killed bisection goes
-//! on where it stopped, and to the same end.
+//! Which candidate is tried next: a function of what came out so far and of what is under way alone, so that a killed
+//! bisection goes on where it stopped.
 
 use std::fmt;
 

@@ -132,7 +132,7 @@ impl BisectReport {
         for (number, step) in (1..).zip(&self.path) {
             writeln!(
                 f,
-                "  {number:>4} {:<20} {:<32} {:>6.2} min  {:>5} left, {:>5.2} bits, {} {:.1} %",
+                "  {number:>4} {:<20} {:<32} {:>+7.2} min  {:>5} left, {:>5.2} bits, {} {:.1} %",
                 step.candidate,
                 words(step),
                 step.minutes,
