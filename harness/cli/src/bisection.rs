@@ -89,20 +89,33 @@ pub fn observations(manifest: &BisectManifest, attempts: &[Attempt]) -> Vec<Obse
     attempts.iter().filter_map(observation).collect()
 }
 
-/// The attempts that may be judged; see [`kverdict_core::order::settled`]. Where trials of a candidate that cannot
-/// be tried any more got lost, only its own later ones are left out.
+/// The attempts that may be judged; see [`kverdict_core::order::settled`].
 pub fn settled(manifest: &BisectManifest, records: &Records<Attempt>) -> Vec<Attempt> {
-    let (lost, awaited) = (records.lost(), out(manifest, records));
-    let first_out = awaited.iter().map(|order| order.number).min();
-    let is_settled = |attempt: &&Attempt| {
-        attempt.trial().is_none_or(|record| {
-            let of_it = lost.iter().filter(|order| order.arm == attempt.candidate);
-            let first_of_it = of_it.map(|order| order.number).min();
-            let before = |first: Option<u32>| first.is_none_or(|first| record.number < first);
-            before(first_out) && before(first_of_it)
-        })
+    let out = out(manifest, records);
+    let mut attempts = counting(manifest, records);
+    attempts.retain(|attempt| is_before_all(attempt, &out));
+    attempts
+}
+
+/// The attempts that count when all is back. Where trials of a candidate that cannot be tried any more got lost,
+/// its later ones do not: those that got lost are what took longer.
+fn counting(manifest: &BisectManifest, records: &Records<Attempt>) -> Vec<Attempt> {
+    let out = out(manifest, records);
+    let mut abandoned = records.lost();
+    abandoned.retain(|order| !out.contains(order));
+    let counts = |attempt: &&Attempt| {
+        let of_it = abandoned
+            .iter()
+            .filter(|order| order.arm == attempt.candidate);
+        is_before_all(attempt, of_it)
     };
-    records.trials.iter().filter(is_settled).cloned().collect()
+    records.trials.iter().filter(counts).cloned().collect()
+}
+
+fn is_before_all<'o>(attempt: &Attempt, orders: impl IntoIterator<Item = &'o Order>) -> bool {
+    let is_before =
+        |record: &TrialRecord| orders.into_iter().all(|order| record.number < order.number);
+    attempt.trial().is_none_or(is_before)
 }
 
 /// Trials that were asked for and are still to come: those of candidates that can be tried.
@@ -269,7 +282,7 @@ impl<'a> Bisection<'a> {
         if let Some(order) = self.lost.front() {
             return Some((self.candidate(&order.arm)?, "its trial got lost".to_owned()));
         }
-        let observations = observations(self.manifest, &self.records.trials);
+        let observations = observations(self.manifest, &counting(self.manifest, &self.records));
         let under_way: Vec<usize> = self.out.iter().map(|(_, candidate)| *candidate).collect();
         let policy = &self.manifest.policy;
         let search = search::beside(&self.range, policy, &observations, &under_way);
