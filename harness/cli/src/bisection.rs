@@ -1,6 +1,6 @@
 //! A bisection under way: builds and tries the candidates that the search asks for.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::PathBuf;
 use std::slice;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use kverdict_core::arming::Arming;
+use kverdict_core::arming::{self, Arming};
 use kverdict_core::bisect::observation::{Observation, Reading};
 use kverdict_core::bisect::range::Range;
 use kverdict_core::bisect::report::BisectReport;
@@ -23,7 +23,7 @@ use serde_json::json;
 use crate::build::BuildFailure;
 use crate::build::checkout::Checkout;
 use crate::build::repository::Repository;
-use crate::candidates::Origin;
+use crate::candidates::{Candidates, Origin};
 use crate::executor::Jobs;
 use crate::executor::room::Room;
 use crate::executor::threads::{Coming, Threads};
@@ -32,12 +32,14 @@ use crate::manifest::BisectManifest;
 use crate::pace::Pace;
 use crate::reports;
 use crate::session::{Means, Session};
-use crate::store::{self, Records, Run};
+use crate::store::{Records, Run};
 
 /// So many attempts in a row that say nothing about a kernel: something is wrong with the host.
 const HOST_TROUBLES: usize = 3;
 /// What a build failure that is the kernel's own makes a driver of a bisection do.
 const SKIP: u8 = 125;
+/// What a trial says that came back before others of its candidate, which got lost.
+const ABANDONED: &str = "trials before it got lost, and it cannot be tried any more";
 
 /// What was done with a candidate, once: a line of the run's list.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -73,12 +75,14 @@ impl Attempt {
 
 /// What the attempts say, as the search wants it. Those of unknown candidates say nothing.
 pub fn observations(manifest: &BisectManifest, attempts: &[Attempt]) -> Vec<Observation> {
-    let entries = &manifest.candidates.entries;
+    let entries = manifest.candidates.entries.iter().enumerate();
+    let positions: HashMap<&str, usize> = entries
+        .map(|(index, entry)| (entry.candidate.label.as_str(), index))
+        .collect();
     let least = &manifest.campaign.policy.min_exposure;
     let observation = |attempt: &Attempt| {
-        let label = |entry: &crate::candidates::Entry| entry.candidate.label == attempt.candidate;
         Some(Observation {
-            candidate: entries.iter().position(label)?,
+            candidate: *positions.get(attempt.candidate.as_str())?,
             reading: match &attempt.outcome {
                 Tried::Trial(record) => Reading::of(record, least),
                 Tried::Untestable(why) => Reading::Untestable(why.clone()),
@@ -89,27 +93,35 @@ pub fn observations(manifest: &BisectManifest, attempts: &[Attempt]) -> Vec<Obse
     attempts.iter().filter_map(observation).collect()
 }
 
-/// The attempts that may be judged; see [`kverdict_core::order::settled`].
-pub fn settled(manifest: &BisectManifest, records: &Records<Attempt>) -> Vec<Attempt> {
-    let out = out(manifest, records);
-    let mut attempts = counting(manifest, records);
-    attempts.retain(|attempt| is_before_all(attempt, &out));
-    attempts
+/// The attempts that may be judged, and the trials that may not yet; see [`kverdict_core::order::settled`].
+pub fn settled(
+    candidates: &Candidates,
+    records: &Records<Attempt>,
+) -> (Vec<Attempt>, Vec<Attempt>) {
+    let out = out(candidates, records);
+    let attempts = counting(candidates, records).into_iter();
+    attempts.partition(|attempt| is_before_all(attempt, &out))
 }
 
-/// The attempts that count when all is back. Where trials of a candidate that cannot be tried any more got lost,
-/// its later ones do not: those that got lost are what took longer.
-fn counting(manifest: &BisectManifest, records: &Records<Attempt>) -> Vec<Attempt> {
-    let out = out(manifest, records);
+/// The attempts as they count when all is back. Where trials of a candidate that cannot be tried any more got lost,
+/// its later ones say no more than that: those that got lost are what took longer.
+fn counting(candidates: &Candidates, records: &Records<Attempt>) -> Vec<Attempt> {
+    let out = out(candidates, records);
     let mut abandoned = records.lost();
     abandoned.retain(|order| !out.contains(order));
-    let counts = |attempt: &&Attempt| {
-        let of_it = abandoned
-            .iter()
-            .filter(|order| order.arm == attempt.candidate);
-        is_before_all(attempt, of_it)
+    let counting = |attempt: &Attempt| {
+        let is_of_it = |order: &&Order| order.arm == attempt.candidate;
+        let counts = is_before_all(attempt, abandoned.iter().filter(is_of_it));
+        let outcome = match counts {
+            true => attempt.outcome.clone(),
+            false => Tried::Untestable(ABANDONED.to_owned()),
+        };
+        Attempt {
+            outcome,
+            ..attempt.clone()
+        }
     };
-    records.trials.iter().filter(counts).cloned().collect()
+    records.trials.iter().map(counting).collect()
 }
 
 fn is_before_all<'o>(attempt: &Attempt, orders: impl IntoIterator<Item = &'o Order>) -> bool {
@@ -119,15 +131,13 @@ fn is_before_all<'o>(attempt: &Attempt, orders: impl IntoIterator<Item = &'o Ord
 }
 
 /// Trials that were asked for and are still to come: those of candidates that can be tried.
-fn out(manifest: &BisectManifest, records: &Records<Attempt>) -> Vec<Order> {
-    let entries = &manifest.candidates.entries;
+fn out(candidates: &Candidates, records: &Records<Attempt>) -> Vec<Order> {
     let mut lost = records.lost();
     lost.retain(|order| {
         let is_skipped = |one: &Attempt| one.candidate == order.arm && one.trial().is_none();
-        let is_known = entries
-            .iter()
-            .any(|entry| entry.candidate.label == order.arm);
-        is_known && !records.trials.iter().any(is_skipped)
+        let mut entries = candidates.entries.iter();
+        entries.any(|entry| entry.candidate.label == order.arm)
+            && !records.trials.iter().any(is_skipped)
     });
     lost
 }
@@ -169,7 +179,7 @@ impl<'a> Bisection<'a> {
             run,
             jobs,
             before: records.trials.len(),
-            lost: out(manifest, &records).into(),
+            lost: out(&manifest.candidates, &records).into(),
             records,
             out: Vec::new(),
             since: Instant::now(),
@@ -209,7 +219,8 @@ impl<'a> Bisection<'a> {
 
     /// Says what has come out, as if candidates were tried one after the other. Gives whether that is the end.
     fn tell(&self, means: &Means<'_>, pace: &Pace) -> Result<bool> {
-        let judged = observations(self.manifest, &settled(self.manifest, &self.records));
+        let (judged, _) = settled(&self.manifest.candidates, &self.records);
+        let judged = observations(self.manifest, &judged);
         let search = search::search(&self.range, &self.manifest.policy, &judged);
         if self.attempts() > self.before {
             means
@@ -232,7 +243,7 @@ impl<'a> Bisection<'a> {
     /// Where the search stands, in a line.
     fn most_probable(&self, search: &Search) -> String {
         let probable = |candidate: &usize| search.posterior.of_candidate(*candidate);
-        let mut candidates: Vec<usize> = (0..self.range.candidates().len()).collect();
+        let mut candidates: Vec<usize> = (1..self.range.candidates().len()).collect();
         candidates.sort_by(|one, other| probable(other).total_cmp(&probable(one)));
         let first = candidates.iter().take(2).map(|candidate| {
             let percent = probable(candidate) * 100.0;
@@ -282,7 +293,8 @@ impl<'a> Bisection<'a> {
         if let Some(order) = self.lost.front() {
             return Some((self.candidate(&order.arm)?, "its trial got lost".to_owned()));
         }
-        let observations = observations(self.manifest, &counting(self.manifest, &self.records));
+        let attempts = counting(&self.manifest.candidates, &self.records);
+        let observations = observations(self.manifest, &attempts);
         let under_way: Vec<usize> = self.out.iter().map(|(_, candidate)| *candidate).collect();
         let policy = &self.manifest.policy;
         let search = search::beside(&self.range, policy, &observations, &under_way);
@@ -315,8 +327,7 @@ impl<'a> Bisection<'a> {
         let label = self.range.label(candidate).to_owned();
         let campaign = self.campaign_of(candidate, means)?;
         match self.prepare(&label, &campaign, means) {
-            Ok((session, arming)) => {
-                let doubt = arming.as_ref().and_then(Arming::doubt);
+            Ok((session, doubt)) => {
                 if doubt.is_none() {
                     self.sessions.insert(candidate, session);
                 }
@@ -408,29 +419,30 @@ impl<'a> Bisection<'a> {
         candidates.position(|one| one.label == label)
     }
 
-    /// Builds a candidate's kernel, and shows that detectors work on it.
+    /// Builds a candidate's kernel, and shows that detectors work on it; or why they may not.
     fn prepare(
         &mut self,
         label: &str,
         campaign: &Campaign,
         means: &Means<'a>,
-    ) -> Result<(Session<'a>, Option<Arming>)> {
-        let builds: Vec<String> = self
-            .records
-            .trials
-            .iter()
-            .filter(|attempt| attempt.candidate == label)
-            .filter_map(|attempt| Some(attempt.trial()?.build.clone()))
-            .collect();
-        let check = |arm: &str, build: &str| store::check_build(arm, build, builds.iter());
+    ) -> Result<(Session<'a>, Option<String>)> {
+        let records = &self.records;
+        let check = |arm: &str, build: &str| records.check_build(arm, build);
         let mut session = Session::prepare(means, campaign, &[label], &mut self.run, &check)?;
         session.lay_out(campaign, self.run.dir())?;
-        if !campaign.policy.prove_detectors && !session.lacks_names(campaign, label)? {
-            return Ok((session, None));
+        for _ in 0..arming::TRIES {
+            let armings = &self.records.armings;
+            let wanted = campaign.policy.prove_detectors && arming::is_open(armings, label);
+            if !wanted && !session.lacks_names(campaign, label)? {
+                break;
+            }
+            let arming = session.prove_detectors(campaign, label)?;
+            self.run.record_arming(&arming)?;
+            self.records.armings.push(arming);
         }
-        let arming = session.prove_detectors(campaign, label)?;
-        self.run.record_arming(&arming)?;
-        Ok((session, Some(arming)))
+        let mut armings = self.records.armings.iter().rev();
+        let last = armings.find(|arming| arming.arm == label);
+        Ok((session, last.and_then(Arming::doubt)))
     }
 
     /// The campaign with this candidate alone; a commit is checked out for it, unless its kernel is ready.
@@ -468,9 +480,11 @@ impl<'a> Bisection<'a> {
 
     /// Whether the attempts since this process began still say something.
     fn check_host(&self) -> Result<()> {
-        let observations = observations(self.manifest, &self.records.trials[self.before..]);
+        let attempts = &self.records.trials[self.before..];
+        let last = &attempts[attempts.len().saturating_sub(HOST_TROUBLES)..];
+        let observations = observations(self.manifest, last);
         let mut troubles = Vec::new();
-        for observation in observations.iter().rev().take(HOST_TROUBLES) {
+        for observation in observations.iter().rev() {
             match &observation.reading {
                 Reading::HostTrouble(why) => troubles.push(why.as_str()),
                 Reading::Counted { .. } | Reading::NoAnswer(_) | Reading::Untestable(_) => {
@@ -494,5 +508,111 @@ fn untestable(error: anyhow::Error) -> Result<String> {
     match error.downcast_ref::<BuildFailure>() {
         Some(failure) if failure.exit_code() == SKIP => Ok(format!("{error:#}")),
         Some(_) | None => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kverdict_core::bisect::range::{Candidate, Direction};
+
+    use super::*;
+    use crate::candidates::Entry;
+    use crate::executor::results::tests::recorded;
+
+    fn candidates(labels: &[&str]) -> Candidates {
+        let entry = |label: &&str| Entry {
+            candidate: Candidate {
+                label: (*label).to_owned(),
+                parents: Vec::new(),
+                weight: 1.0,
+                build_minutes: 1.0,
+            },
+            origin: Origin::Commit((*label).to_owned()),
+            about: String::new(),
+        };
+        Candidates {
+            direction: Direction::Broke,
+            repository: None,
+            entries: labels.iter().map(entry).collect(),
+            control: None,
+        }
+    }
+
+    /// Trials 1 to `orders.len()` of these candidates, all asked for; those of these numbers came back, in this order.
+    fn records(orders: &[&str], back: &[u32]) -> Records<Attempt> {
+        let mut records = Records::default();
+        for (number, label) in (1..).zip(orders) {
+            records.orders.push(Order {
+                number,
+                arm: (*label).to_owned(),
+                cell: None,
+            });
+        }
+        for number in back {
+            let label = orders[*number as usize - 1];
+            let (_, mut record) = recorded("this");
+            record.number = *number;
+            record.arm = label.to_owned();
+            records.trials.push(Attempt {
+                candidate: label.to_owned(),
+                seconds: 7.0,
+                outcome: Tried::Trial(Box::new(record)),
+            });
+        }
+        records
+    }
+
+    fn give_up(records: &mut Records<Attempt>, label: &str) {
+        records.trials.push(Attempt {
+            candidate: label.to_owned(),
+            seconds: 1.0,
+            outcome: Tried::Untestable("does not build".to_owned()),
+        });
+    }
+
+    /// Numbers of the trials.
+    fn numbers(attempts: &[Attempt]) -> Vec<u32> {
+        let trials = attempts.iter().filter_map(Attempt::trial);
+        trials.map(|record| record.number).collect()
+    }
+
+    #[test]
+    fn what_came_back_before_an_earlier_one_is_not_judged_yet() {
+        let both = candidates(&["a", "b"]);
+        let mut records = records(&["a", "b", "a", "b", "a"], &[1, 4, 3]);
+        let (judged, early) = settled(&both, &records);
+        assert_eq!((numbers(&judged), numbers(&early)), (vec![1], vec![4, 3]));
+        assert_eq!(numbers(&counting(&both, &records)), [1, 4, 3]);
+        records.orders.retain(|order| order.number == 4);
+        let (judged, early) = settled(&both, &records);
+        assert_eq!((numbers(&judged), numbers(&early)), (vec![1, 4, 3], vec![]));
+    }
+
+    /// Its fourth trial was quicker than its second one, which nobody will ever see.
+    #[test]
+    fn of_a_candidate_that_is_given_up_only_what_came_before_its_loss_counts() {
+        let both = candidates(&["a", "b"]);
+        let mut records = records(&["b", "b", "a", "b", "a"], &[1, 4, 3, 5]);
+        give_up(&mut records, "b");
+        assert!(out(&both, &records).is_empty());
+        let (judged, early) = settled(&both, &records);
+        assert_eq!((numbers(&judged), numbers(&early)), (vec![1, 3, 5], vec![]));
+        assert_eq!(numbers(&counting(&both, &records)), [1, 3, 5]);
+        // Its time was spent all the same, and what it is skipped for comes last.
+        let seconds: f64 = judged.iter().map(|attempt| attempt.seconds).sum();
+        assert_eq!(seconds, 29.0);
+        let whys = judged.iter().filter_map(|attempt| match &attempt.outcome {
+            Tried::Untestable(why) => Some(why.as_str()),
+            Tried::Trial(_) => None,
+        });
+        assert_eq!(whys.collect::<Vec<_>>(), [ABANDONED, "does not build"]);
+    }
+
+    #[test]
+    fn nobody_waits_for_a_candidate_that_there_is_not() {
+        let one = candidates(&["a"]);
+        let records = records(&["gone", "a"], &[2]);
+        assert!(out(&one, &records).is_empty());
+        assert_eq!(numbers(&settled(&one, &records).0), [2]);
     }
 }

@@ -1,6 +1,6 @@
 //! Writing a run's reports: recomputed from its records whenever asked.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use anyhow::Result;
@@ -166,7 +166,7 @@ pub fn write_bisect(
     manifest: &BisectManifest,
     attempts: &Records<Attempt>,
 ) -> Result<BisectReport> {
-    let settled = bisection::settled(manifest, attempts);
+    let (settled, early) = bisection::settled(&manifest.candidates, attempts);
     let records: Vec<&TrialRecord> = settled.iter().filter_map(Attempt::trial).collect();
     let observations = bisection::observations(manifest, &settled);
     let campaign = &manifest.campaign;
@@ -177,9 +177,7 @@ pub fn write_bisect(
         &manifest.amplifiers,
         &records,
     );
-    let judged: HashSet<&str> = records.iter().map(|record| record.id.as_str()).collect();
-    let made = attempts.trials.iter().filter_map(Attempt::trial);
-    let early = made.filter(|record| !judged.contains(record.id.as_str()));
+    let early = early.iter().filter_map(Attempt::trial);
     environment.extend(not_judged(early));
     let mut report = bisect_report::report(
         &dir.id(),

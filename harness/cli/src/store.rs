@@ -235,6 +235,20 @@ impl<T: Entry> Records<T> {
         let lost = self.orders.iter().filter(|one| !made.contains(&one.number));
         lost.cloned().collect()
     }
+
+    /// Whether `build` is the kernel that the arm's records are about.
+    ///
+    /// # Errors
+    /// As [`check_build`].
+    pub fn check_build(&self, arm: &str, build: &str) -> Result<()> {
+        let of_armings = self.armings.iter().filter(|one| one.arm == arm);
+        let trials = self.trials.iter().filter_map(T::trial);
+        let of_trials = trials.filter(|one| one.arm == arm);
+        let earlier = of_armings
+            .map(|one| &one.build)
+            .chain(of_trials.map(|one| &one.build));
+        check_build(arm, build, earlier)
+    }
 }
 
 impl<T: AsRef<TrialRecord>> Records<T> {
@@ -245,20 +259,6 @@ impl<T: AsRef<TrialRecord>> Records<T> {
             .trials
             .partition_point(|one| one.as_ref().number < number);
         self.trials.insert(place, trial);
-    }
-
-    /// Whether `build` is the kernel that the arm's records are about.
-    ///
-    /// # Errors
-    /// As [`check_build`].
-    pub fn check_build(&self, arm: &str, build: &str) -> Result<()> {
-        let of_armings = self.armings.iter().filter(|one| one.arm == arm);
-        let trials = self.trials.iter().map(AsRef::as_ref);
-        let of_trials = trials.filter(|one| one.arm == arm);
-        let earlier = of_armings
-            .map(|one| &one.build)
-            .chain(of_trials.map(|one| &one.build));
-        check_build(arm, build, earlier)
     }
 }
 

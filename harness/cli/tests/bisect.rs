@@ -362,6 +362,42 @@ fn a_candidate_that_cannot_be_tried_any_more_is_given_up_with_what_got_lost_of_i
     let counted = |step: &&Value| step["reading"]["counted"].is_object();
     let judged = report["path"].as_array().unwrap().iter().filter(counted);
     assert_eq!(judged.count(), 2, "{report:#}");
+    // Whoever asks again gets the same answer, of the same records.
+    let (code, again, errors) = bench.run(&["bisect", "--resume", dir.to_str().unwrap()]);
+    assert_eq!(
+        (code, &again["path"]),
+        (Some(125), &report["path"]),
+        "{errors}"
+    );
+    let (code, again, errors) = bench.run_report(dir.to_str().unwrap());
+    assert_eq!(
+        (code, &again["path"]),
+        (Some(125), &report["path"]),
+        "{errors}"
+    );
+    assert_eq!(lines(&dir.join("trials.jsonl")), recorded);
+}
+
+/// The second trial never gets to its guest, while others are under way.
+#[test]
+fn time_beside_a_trial_that_the_host_spoilt_is_counted_once() {
+    let bench = Bench::new();
+    bench.repository(16, BREAKS);
+    let fails = "case $PWD in */0002-*) exit 1 ;; */000[1-4]-*) sleep 2 ;; esac\n";
+    bench.place.guest(&format!("{fails}{GUEST}"));
+    let arguments = ["--repository", "tree", "--good", "first", "--bad", "main"];
+    let jobs = [&arguments[..], &["--jobs", "4"]].concat();
+    let start = Instant::now();
+    let (code, report, errors) = bench.bisect(&jobs);
+    assert_eq!(code, Some(0), "{errors}");
+    let took = start.elapsed().as_secs_f64();
+    let recorded = lines(&bench.run_dir().join("trials.jsonl"));
+    let mut trials = recorded.iter();
+    let spoilt = trials.find(|one| number(one) == Some(2)).unwrap();
+    assert_eq!(spoilt["trial"]["outcome"], "infrastructure");
+    assert_eq!(spoilt["seconds"], 0.0);
+    let told = report["minutes"].as_f64().unwrap() * 60.0;
+    assert!(told >= 2.0 && told <= took, "{told} of {took} s");
 }
 
 /// Of the trial; none: there was none.
