@@ -1,8 +1,7 @@
 //! A bisection under way: builds and tries the candidates that the search asks for.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
-use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
@@ -10,20 +9,20 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use kverdict_core::arming::{self, Arming};
-use kverdict_core::bisect::observation::{Observation, Reading};
+use kverdict_core::bisect::observation::Reading;
 use kverdict_core::bisect::range::Range;
 use kverdict_core::bisect::report::BisectReport;
 use kverdict_core::bisect::search::{self, Next, Search};
 use kverdict_core::campaign::{Arm, Campaign};
 use kverdict_core::order::Order;
-use kverdict_core::record::TrialRecord;
-use serde::{Deserialize, Serialize};
+use kverdict_core::record::{Standing, TrialRecord};
 use serde_json::json;
 
+use crate::attempts::{Attempt, Tried, counting, observations, out, settled};
 use crate::build::BuildFailure;
 use crate::build::checkout::Checkout;
 use crate::build::repository::Repository;
-use crate::candidates::{Candidates, Origin};
+use crate::candidates::Origin;
 use crate::executor::Jobs;
 use crate::executor::room::Room;
 use crate::executor::threads::{Coming, Threads};
@@ -33,114 +32,12 @@ use crate::pace::Pace;
 use crate::reports;
 use crate::session::{Means, Session};
 use crate::store::{Records, Run};
+use crate::verification::prove_detectors;
 
 /// So many attempts in a row that say nothing about a kernel: something is wrong with the host.
 const HOST_TROUBLES: usize = 3;
 /// What a build failure that is the kernel's own makes a driver of a bisection do.
 const SKIP: u8 = 125;
-/// What a trial says that came back before others of its candidate, which got lost.
-const ABANDONED: &str = "trials before it got lost, and it cannot be tried any more";
-
-/// What was done with a candidate, once: a line of the run's list.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Attempt {
-    /// Its label.
-    pub candidate: String,
-    /// Seconds since the one before was done, with building: of all together, how long the bisection took.
-    pub seconds: f64,
-    /// What came of it.
-    #[serde(flatten)]
-    pub outcome: Tried,
-}
-
-/// What came of trying a candidate.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Tried {
-    /// A trial.
-    Trial(Box<TrialRecord>),
-    /// It cannot be tried: why.
-    Untestable(String),
-}
-
-impl Attempt {
-    /// The trial, if there was one.
-    pub fn trial(&self) -> Option<&TrialRecord> {
-        match &self.outcome {
-            Tried::Trial(record) => Some(record),
-            Tried::Untestable(_) => None,
-        }
-    }
-}
-
-/// What the attempts say, as the search wants it. Those of unknown candidates say nothing.
-pub fn observations(manifest: &BisectManifest, attempts: &[Attempt]) -> Vec<Observation> {
-    let entries = manifest.candidates.entries.iter().enumerate();
-    let positions: HashMap<&str, usize> = entries
-        .map(|(index, entry)| (entry.candidate.label.as_str(), index))
-        .collect();
-    let least = &manifest.campaign.policy.min_exposure;
-    let observation = |attempt: &Attempt| {
-        Some(Observation {
-            candidate: *positions.get(attempt.candidate.as_str())?,
-            reading: match &attempt.outcome {
-                Tried::Trial(record) => Reading::of(record, least),
-                Tried::Untestable(why) => Reading::Untestable(why.clone()),
-            },
-            minutes: attempt.seconds / 60.0,
-        })
-    };
-    attempts.iter().filter_map(observation).collect()
-}
-
-/// The attempts that may be judged, and the trials that may not yet; see [`kverdict_core::order::settled`].
-pub fn settled(
-    candidates: &Candidates,
-    records: &Records<Attempt>,
-) -> (Vec<Attempt>, Vec<Attempt>) {
-    let out = out(candidates, records);
-    let attempts = counting(candidates, records).into_iter();
-    attempts.partition(|attempt| is_before_all(attempt, &out))
-}
-
-/// The attempts as they count when all is back. Where trials of a candidate that cannot be tried any more got lost,
-/// its later ones say no more than that: those that got lost are what took longer.
-fn counting(candidates: &Candidates, records: &Records<Attempt>) -> Vec<Attempt> {
-    let out = out(candidates, records);
-    let mut abandoned = records.lost();
-    abandoned.retain(|order| !out.contains(order));
-    let counting = |attempt: &Attempt| {
-        let is_of_it = |order: &&Order| order.arm == attempt.candidate;
-        let counts = is_before_all(attempt, abandoned.iter().filter(is_of_it));
-        let outcome = match counts {
-            true => attempt.outcome.clone(),
-            false => Tried::Untestable(ABANDONED.to_owned()),
-        };
-        Attempt {
-            outcome,
-            ..attempt.clone()
-        }
-    };
-    records.trials.iter().map(counting).collect()
-}
-
-fn is_before_all<'o>(attempt: &Attempt, orders: impl IntoIterator<Item = &'o Order>) -> bool {
-    let is_before =
-        |record: &TrialRecord| orders.into_iter().all(|order| record.number < order.number);
-    attempt.trial().is_none_or(is_before)
-}
-
-/// Trials that were asked for and are still to come: those of candidates that can be tried.
-fn out(candidates: &Candidates, records: &Records<Attempt>) -> Vec<Order> {
-    let mut lost = records.lost();
-    lost.retain(|order| {
-        let is_skipped = |one: &Attempt| one.candidate == order.arm && one.trial().is_none();
-        let mut entries = candidates.entries.iter();
-        entries.any(|entry| entry.candidate.label == order.arm)
-            && !records.trials.iter().any(is_skipped)
-    });
-    lost
-}
 
 /// A bisection that this process writes.
 pub struct Bisection<'a> {
@@ -349,7 +246,10 @@ impl<'a> Bisection<'a> {
     {
         let order = match self.lost.pop_front() {
             Some(order) => order,
-            None => self.new_order(candidate)?,
+            None => {
+                let label = self.range.label(candidate).to_owned();
+                self.run.order(&mut self.records, label, None)?
+            }
         };
         self.out.push((order.clone(), candidate));
         self.run.trial_started(&order);
@@ -361,17 +261,6 @@ impl<'a> Bisection<'a> {
             lease: room.take(),
         };
         threads.make(coming, means.progress)
-    }
-
-    fn new_order(&mut self, candidate: usize) -> Result<Order> {
-        let order = Order {
-            number: self.records.next_number(),
-            arm: self.range.label(candidate).to_owned(),
-            cell: None,
-        };
-        self.run.order(&order)?;
-        self.records.orders.push(order.clone());
-        Ok(order)
     }
 
     fn take(&mut self, record: TrialRecord) -> Result<()> {
@@ -409,9 +298,9 @@ impl<'a> Bisection<'a> {
     }
 
     fn is_spoilt(&self, attempt: &Attempt) -> bool {
-        let of_one = observations(self.manifest, slice::from_ref(attempt));
-        let spoilt = |one: &Observation| matches!(one.reading, Reading::HostTrouble(_));
-        of_one.iter().any(spoilt)
+        let least = &self.manifest.campaign.policy.min_exposure;
+        let trial = attempt.trial();
+        trial.is_some_and(|record| record.standing(least) == Standing::Infrastructure)
     }
 
     fn candidate(&self, label: &str) -> Option<usize> {
@@ -431,30 +320,22 @@ impl<'a> Bisection<'a> {
         let mut session = Session::prepare(means, campaign, &[label], &mut self.run, &check)?;
         session.lay_out(campaign, self.run.dir())?;
         for _ in 0..arming::TRIES {
-            let armings = &self.records.armings;
-            let wanted = campaign.policy.prove_detectors && arming::is_open(armings, label);
-            if !wanted && !session.lacks_names(campaign, label)? {
-                break;
-            }
-            let arming = session.prove_detectors(campaign, label)?;
-            self.run.record_arming(&arming)?;
-            self.records.armings.push(arming);
+            let armings = &mut self.records.armings;
+            prove_detectors(&mut session, campaign, &[label], &mut self.run, armings)?;
         }
         let mut armings = self.records.armings.iter().rev();
         let last = armings.find(|arming| arming.arm == label);
         Ok((session, last.and_then(Arming::doubt)))
     }
 
-    /// The campaign with this candidate alone; a commit is checked out for it, unless its kernel is ready.
+    /// The campaign with this candidate alone; a commit is checked out for it.
     fn campaign_of(&mut self, candidate: usize, means: &Means<'a>) -> Result<Campaign> {
         let entry = &self.manifest.candidates.entries[candidate];
         let mut campaign = self.manifest.campaign.clone();
         campaign
             .arms
             .retain(|name, _| *name == entry.candidate.label);
-        if let Origin::Commit(commit) = &entry.origin
-            && !self.sessions.contains_key(&candidate)
-        {
+        if let Origin::Commit(commit) = &entry.origin {
             let tree = self.check_out(commit, means)?;
             let set = |arm: &mut Arm| arm.tree = Some(tree.display().to_string());
             campaign.arms.values_mut().for_each(set);
@@ -508,111 +389,5 @@ fn untestable(error: anyhow::Error) -> Result<String> {
     match error.downcast_ref::<BuildFailure>() {
         Some(failure) if failure.exit_code() == SKIP => Ok(format!("{error:#}")),
         Some(_) | None => Err(error),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use kverdict_core::bisect::range::{Candidate, Direction};
-
-    use super::*;
-    use crate::candidates::Entry;
-    use crate::executor::results::tests::recorded;
-
-    fn candidates(labels: &[&str]) -> Candidates {
-        let entry = |label: &&str| Entry {
-            candidate: Candidate {
-                label: (*label).to_owned(),
-                parents: Vec::new(),
-                weight: 1.0,
-                build_minutes: 1.0,
-            },
-            origin: Origin::Commit((*label).to_owned()),
-            about: String::new(),
-        };
-        Candidates {
-            direction: Direction::Broke,
-            repository: None,
-            entries: labels.iter().map(entry).collect(),
-            control: None,
-        }
-    }
-
-    /// Trials 1 to `orders.len()` of these candidates, all asked for; those of these numbers came back, in this order.
-    fn records(orders: &[&str], back: &[u32]) -> Records<Attempt> {
-        let mut records = Records::default();
-        for (number, label) in (1..).zip(orders) {
-            records.orders.push(Order {
-                number,
-                arm: (*label).to_owned(),
-                cell: None,
-            });
-        }
-        for number in back {
-            let label = orders[*number as usize - 1];
-            let (_, mut record) = recorded("this");
-            record.number = *number;
-            record.arm = label.to_owned();
-            records.trials.push(Attempt {
-                candidate: label.to_owned(),
-                seconds: 7.0,
-                outcome: Tried::Trial(Box::new(record)),
-            });
-        }
-        records
-    }
-
-    fn give_up(records: &mut Records<Attempt>, label: &str) {
-        records.trials.push(Attempt {
-            candidate: label.to_owned(),
-            seconds: 1.0,
-            outcome: Tried::Untestable("does not build".to_owned()),
-        });
-    }
-
-    /// Numbers of the trials.
-    fn numbers(attempts: &[Attempt]) -> Vec<u32> {
-        let trials = attempts.iter().filter_map(Attempt::trial);
-        trials.map(|record| record.number).collect()
-    }
-
-    #[test]
-    fn what_came_back_before_an_earlier_one_is_not_judged_yet() {
-        let both = candidates(&["a", "b"]);
-        let mut records = records(&["a", "b", "a", "b", "a"], &[1, 4, 3]);
-        let (judged, early) = settled(&both, &records);
-        assert_eq!((numbers(&judged), numbers(&early)), (vec![1], vec![4, 3]));
-        assert_eq!(numbers(&counting(&both, &records)), [1, 4, 3]);
-        records.orders.retain(|order| order.number == 4);
-        let (judged, early) = settled(&both, &records);
-        assert_eq!((numbers(&judged), numbers(&early)), (vec![1, 4, 3], vec![]));
-    }
-
-    /// Its fourth trial was quicker than its second one, which nobody will ever see.
-    #[test]
-    fn of_a_candidate_that_is_given_up_only_what_came_before_its_loss_counts() {
-        let both = candidates(&["a", "b"]);
-        let mut records = records(&["b", "b", "a", "b", "a"], &[1, 4, 3, 5]);
-        give_up(&mut records, "b");
-        assert!(out(&both, &records).is_empty());
-        let (judged, early) = settled(&both, &records);
-        assert_eq!((numbers(&judged), numbers(&early)), (vec![1, 3, 5], vec![]));
-        assert_eq!(numbers(&counting(&both, &records)), [1, 3, 5]);
-        // Its time was spent all the same, and what it is skipped for comes last.
-        let seconds: f64 = judged.iter().map(|attempt| attempt.seconds).sum();
-        assert_eq!(seconds, 29.0);
-        let whys = judged.iter().filter_map(|attempt| match &attempt.outcome {
-            Tried::Untestable(why) => Some(why.as_str()),
-            Tried::Trial(_) => None,
-        });
-        assert_eq!(whys.collect::<Vec<_>>(), [ABANDONED, "does not build"]);
-    }
-
-    #[test]
-    fn nobody_waits_for_a_candidate_that_there_is_not() {
-        let one = candidates(&["a"]);
-        let records = records(&["gone", "a"], &[2]);
-        assert!(out(&one, &records).is_empty());
-        assert_eq!(numbers(&settled(&one, &records).0), [2]);
     }
 }

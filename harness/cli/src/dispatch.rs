@@ -123,7 +123,7 @@ impl Dispatch<'_> {
                     None => order,
                 },
                 None => match self.schedule.next(self.records, &self.out)? {
-                    Step::Trial(arm) => self.new_order(arm)?,
+                    Step::Trial(arm) => self.run.order(self.records, arm, None)?,
                     Step::Wait => return Ok(None),
                     Step::End(why) => return Ok(Some(why)),
                 },
@@ -133,15 +133,6 @@ impl Dispatch<'_> {
             self.out.push(order);
         }
         Ok(None)
-    }
-
-    fn new_order(&mut self, arm: String) -> Result<Order> {
-        let number = self.records.next_number();
-        let cell = None;
-        let order = Order { number, arm, cell };
-        self.run.order(&order)?;
-        self.records.orders.push(order.clone());
-        Ok(order)
     }
 
     /// The record of a trial that ended when nobody could put it in the list any more.

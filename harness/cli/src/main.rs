@@ -3,6 +3,7 @@
 mod accel;
 mod advice;
 mod arming;
+mod attempts;
 mod bisection;
 mod boot_path;
 mod build;

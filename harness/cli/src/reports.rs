@@ -23,7 +23,7 @@ use kverdict_core::tune::search::Search;
 use kverdict_core::tune::space::Space;
 use kverdict_core::verdict;
 
-use crate::bisection::{self, Attempt};
+use crate::attempts::{self, Attempt};
 use crate::build::BuildRecord;
 use crate::build::overlay::Direction;
 use crate::compared::{self, KnownSide};
@@ -164,18 +164,18 @@ pub fn write_tune(
 pub fn write_bisect(
     dir: &RunDir,
     manifest: &BisectManifest,
-    attempts: &Records<Attempt>,
+    records: &Records<Attempt>,
 ) -> Result<BisectReport> {
-    let (settled, early) = bisection::settled(&manifest.candidates, attempts);
-    let records: Vec<&TrialRecord> = settled.iter().filter_map(Attempt::trial).collect();
-    let observations = bisection::observations(manifest, &settled);
+    let (settled, early) = attempts::settled(&manifest.candidates, records);
+    let trials: Vec<&TrialRecord> = settled.iter().filter_map(Attempt::trial).collect();
+    let observations = attempts::observations(manifest, &settled);
     let campaign = &manifest.campaign;
     let mut environment = environment(
         dir,
         &manifest.start,
         campaign,
         &manifest.amplifiers,
-        &records,
+        &trials,
     );
     let early = early.iter().filter_map(Attempt::trial);
     environment.extend(not_judged(early));
@@ -207,7 +207,7 @@ pub fn write_bisect(
         campaign,
         environment: &report.environment,
         armings: &[],
-        records: &records,
+        records: &trials,
     };
     pages::write(&subject, |material| {
         kverdict_page::run::bisect(&report, material)

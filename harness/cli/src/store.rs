@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use crate::bisection::Attempt;
+use crate::attempts::Attempt;
 use crate::commands::Usage;
 use crate::layout::RunDir;
 use crate::manifest::{self, Started};
@@ -112,14 +112,23 @@ impl Run {
         );
     }
 
-    /// Keeps that a trial is wanted, before anybody begins with it: one that is lost is made again, because
-    /// what gets lost is what takes long.
+    /// Asks for a trial of an arm, of a cell in a night, and keeps that before anybody begins with it: one that is lost
+    /// is made again, because what gets lost is what takes long.
     ///
     /// # Errors
     /// As [`Run::record`].
-    pub fn order(&mut self, order: &Order) -> Result<()> {
+    pub fn order<T: Entry>(
+        &mut self,
+        records: &mut Records<T>,
+        arm: String,
+        cell: Option<String>,
+    ) -> Result<Order> {
+        let number = records.next_number();
+        let order = Order { number, arm, cell };
         let path = self.dir.orders();
-        append(&mut open_for_append(&path)?, &path, order)
+        append(&mut open_for_append(&path)?, &path, &order)?;
+        records.orders.push(order.clone());
+        Ok(order)
     }
 
     /// Stores a finished trial for good, first in its own folder, then in the run's list.

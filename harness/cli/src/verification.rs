@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use kverdict_core::arming;
+use kverdict_core::arming::{self, Arming};
 use kverdict_core::campaign::Campaign;
 use kverdict_core::order::Order;
 use kverdict_core::report::Report;
@@ -123,7 +123,7 @@ fn run_trials(
     let check = |arm: &str, build: &str| records.check_build(arm, build);
     let mut session = Session::prepare(means, campaign, &arms, run, &check)?;
     session.lay_out(campaign, run.dir())?;
-    prove_detectors(&mut session, campaign, &arms, run, records)?;
+    prove_detectors(&mut session, campaign, &arms, run, &mut records.armings)?;
     let until_decided = UntilDecided {
         campaign,
         progress: means.progress,
@@ -187,17 +187,17 @@ pub fn prove_detectors(
     campaign: &Campaign,
     arms: &[&str],
     run: &mut Run,
-    records: &mut Records,
+    armings: &mut Vec<Arming>,
 ) -> Result<()> {
     for arm in arms {
-        let wanted = campaign.policy.prove_detectors && arming::is_open(&records.armings, arm);
+        let wanted = campaign.policy.prove_detectors && arming::is_open(armings, arm);
         // The holder's places are asked for in the same boot.
         if !wanted && !session.lacks_names(campaign, arm)? {
             continue;
         }
         let arming = session.prove_detectors(campaign, arm)?;
         run.record_arming(&arming)?;
-        records.armings.push(arming);
+        armings.push(arming);
     }
     Ok(())
 }

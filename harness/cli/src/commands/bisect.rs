@@ -11,7 +11,8 @@ use kverdict_core::bisect::search::{Ending, Policy};
 use kverdict_core::campaign::{Arm, Campaign, Role};
 use kverdict_core::console::signature::SIGNATURES;
 
-use crate::bisection::{Attempt, Bisection};
+use crate::attempts::Attempt;
+use crate::bisection::Bisection;
 use crate::build;
 use crate::build::cache::Cache;
 use crate::campaigns;

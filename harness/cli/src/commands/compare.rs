@@ -261,7 +261,7 @@ fn run_trials(
     let check = |arm: &str, build: &str| records.check_build(arm, build);
     let mut session = Session::prepare(means, campaign, &arms, run, &check)?;
     session.lay_out(campaign, run.dir())?;
-    prove_detectors(&mut session, campaign, &arms, run, records)?;
+    prove_detectors(&mut session, campaign, &arms, run, &mut records.armings)?;
     for one in &mut known {
         if one.side.untestable.is_none() {
             one.side.untestable = session.refusal(campaign, &one.side.name)?;

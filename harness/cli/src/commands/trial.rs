@@ -252,7 +252,7 @@ fn run_trials(
     let arm = campaign.arm_with(Role::Subject);
     let mut session = Session::prepare(means, campaign, &[arm], run, &|_, _| Ok(()))?;
     session.lay_out(campaign, run.dir())?;
-    prove_detectors(&mut session, campaign, &[arm], run, records)?;
+    prove_detectors(&mut session, campaign, &[arm], run, &mut records.armings)?;
     let until_told = UntilTold {
         manifest,
         progress: means.progress,

@@ -247,14 +247,7 @@ impl<'a> Nightly<'a> {
         if let Some(at) = self.lost.iter().position(|order| order.cell == name) {
             return Ok(self.lost.remove(at));
         }
-        let order = Order {
-            number: self.records.next_number(),
-            arm: cell.arm.clone(),
-            cell: name,
-        };
-        self.run.order(&order)?;
-        self.records.orders.push(order.clone());
-        Ok(order)
+        self.run.order(&mut self.records, cell.arm.clone(), name)
     }
 
     fn take(&mut self, record: TrialRecord) -> Result<()> {
